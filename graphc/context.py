@@ -1,0 +1,118 @@
+"""Where a node comes from: the user's line, and the name scope it was built in.
+
+User code builds nodes under `name_scope`s; its line is found by walking out of this package. A
+pass builds nodes on behalf of one that exists: it sets an `Origin`, and they inherit line and scope.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PROGRAMS = _PACKAGE + "demo"  # programs that ship with the package count as the user's
+_serials = itertools.count()
+
+
+class Where(NamedTuple):
+    """A line of the user's program."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+
+class Scope:
+    """One entry of a `name_scope`: two entries of one name are two scopes, told apart when shown."""
+
+    __slots__ = ("gradient", "name", "parent", "serial")
+
+    def __init__(self, name: str, parent: Scope | None = None, gradient: bool = False) -> None:
+        self.name = name
+        self.parent = parent
+        self.gradient = gradient or (parent is not None and parent.gradient)
+        self.serial = next(_serials)
+
+    @property
+    def chain(self) -> tuple[Scope, ...]:
+        """From the outermost scope to this one."""
+        chain = [self]
+        while (parent := chain[-1].parent) is not None:
+            chain.append(parent)
+        return tuple(reversed(chain))
+
+    @property
+    def path(self) -> str:
+        """The names from the outside in, as `outer/inner`."""
+        return "/".join(scope.name for scope in self.chain)
+
+
+class Origin:
+    """Line and scope for nodes that a pass builds; set once a pass, moved from node to node."""
+
+    __slots__ = ("scope", "where")
+
+    def __init__(self, where: Where, scope: Scope | None) -> None:
+        self.where = where
+        self.scope = scope
+
+
+CURRENT: ContextVar[Scope | Origin | None] = ContextVar("graphc.context", default=None)
+
+
+def caller() -> Where:
+    """The innermost line outside graphc."""
+    frame = sys._getframe(1)
+    while True:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) or file.startswith(_PROGRAMS):
+            return Where(file, frame.f_lineno)
+        if frame.f_back is None:
+            return Where(file, frame.f_lineno)
+        frame = frame.f_back
+
+
+def origin() -> tuple[Where, Scope | None]:
+    """Line and scope of a node that is built now."""
+    current = CURRENT.get()
+    if type(current) is Origin:
+        return current.where, current.scope
+    return caller(), current  # type: ignore[return-value]  # not an Origin: a Scope or None
+
+
+@contextmanager
+def name_scope(name: str | Scope) -> Iterator[Scope]:
+    """Label the nodes built inside, and fold them into one box in pictures.
+
+    Each entry is a scope of its own; pass the scope that `as` gave to enter the same one again.
+
+    >>> with name_scope("encoder") as encoder:
+    ...     with name_scope("layer") as layer:
+    ...         print(layer.path)
+    encoder/layer
+    """
+    current = CURRENT.get()
+    parent = current if isinstance(current, Scope) else None
+    scope = name if isinstance(name, Scope) else Scope(str(name), parent)
+    token = CURRENT.set(scope)
+    try:
+        yield scope
+    finally:
+        CURRENT.reset(token)
+
+
+@contextmanager
+def on_behalf(where: Where, scope: Scope | None) -> Iterator[Origin]:
+    """Nodes built inside take line and scope from the origin, which the caller may move."""
+    token = CURRENT.set(source := Origin(where, scope))
+    try:
+        yield source
+    finally:
+        CURRENT.reset(token)

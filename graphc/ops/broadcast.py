@@ -1,0 +1,256 @@
+"""broadcast_to and sum: each the other's adjoint. With cast, they are what builders insert.
+
+A gradient rule never un-broadcasts: builders make broadcasting explicit, and the gradient of
+`broadcast_to` is a `sum`, written here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.dims import Dim, Shape
+from graphc.dtypes import DType, as_dtype, int64, uint64
+from graphc.errors import trimmed
+from graphc.graph import Check, Op, Tensor, make
+from graphc.ops.domain import AWKWARD, Case, Domain, Draw, cases
+from graphc.ops.source import as_tensor, full_of
+from graphc.types import TensorType
+
+
+def same_dtype(check: Check, x: TensorType, *_: TensorType, **__: Any) -> DType:
+    """The first operand's dtype."""
+    return x.dtype
+
+
+# ---------------------------------------------------------------------------- cast
+
+
+def _cast_oracle(x: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+    """NumPy's cast; a float out of an integer's range saturates, and NaN becomes 0."""
+    if dtype.kind in "iu" and x.dtype.kind == "f":
+        limits = np.iinfo(dtype.numpy)
+        wide = np.nan_to_num(np.trunc(x.astype(np.float64)), nan=0.0, posinf=np.inf, neginf=-np.inf)
+        inside = np.clip(wide, float(limits.min), float(limits.max))
+        top, bottom = wide >= float(limits.max), wide <= float(limits.min)
+        safe = np.where(top | bottom, 0.0, inside).astype(dtype.numpy)
+        return np.where(top, limits.max, np.where(bottom, limits.min, safe)).astype(dtype.numpy)
+    return x.astype(dtype.numpy)
+
+
+def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, dtype: DType) -> Tensor | None:
+    return cast(g, x.dtype) if x.dtype.is_float and dtype.is_float else None
+
+
+def _cast_build(x: Tensor, dtype: DType, name: str | None = None) -> Tensor:
+    if x.dtype is dtype:
+        return x
+    if x.node.op.name == "full" and x.node.attrs["dtype"].kind in "biuf":
+        value = _cast_oracle(np.asarray(x.node.attrs["value"], x.dtype.numpy), dtype)
+        return full_of(value.item(), x.node.attrs["shape"], dtype, name)
+    tensor: Tensor = make(CAST, (x,), {"dtype": dtype}, name)
+    return tensor
+
+
+CAST = Op(
+    "cast", "pointwise", ("x",),
+    dtype=lambda check, x, dtype: dtype,
+    shape=lambda check, x, dtype: x.shape,
+    oracle=_cast_oracle,
+    build=_cast_build,
+    vjp=_cast_vjp,
+    domain=Domain(
+        tuple(
+            Case((Draw(shape, -3.0, 3.0),), {"dtype": as_dtype(name)})
+            for shape in ((), (0,), (2, 3))
+            for name in ("float64", "float32", "int8", "uint16", "int64", "bool")
+        ),
+        "biuf",
+    ),
+)  # fmt: skip
+
+
+@trimmed
+def cast(x: Any, dtype: Any, *, name: str | None = None) -> Tensor:
+    """`x` in another dtype. Floats to integers drop fractions, saturate, and turn NaN into 0.
+
+    Shape: that of `x`. Gradient: between floating dtypes; a cast to or from integers cuts it.
+    """
+    return _cast_build(as_tensor(x), as_dtype(dtype), name)
+
+
+# ---------------------------------------------------------------------------- broadcast_to
+
+
+def _broadcast_shape(check: Check, x: TensorType, shape: Shape) -> Shape:
+    assert x.shape is not None
+    if len(x.shape) > len(shape):
+        check.fail(f"the target shape has fewer axes than x, shape={_text(shape)}")
+    for size, target in zip(reversed(x.shape), reversed(shape), strict=False):
+        if isinstance(size, int) and size == 1:
+            continue
+        if check.ask(size, target) is False and not (isinstance(size, Dim) and check.ask(size, 1)):
+            check.fail(f"x must broadcast to shape={_text(shape)}")
+    return shape
+
+
+def _text(shape: Shape) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
+def _broadcast_build(x: Tensor, shape: Shape, name: str | None = None) -> Tensor:
+    if x.shape == shape:
+        return x
+    if x.node.op.name == "full":
+        if x.shape != ():
+            make(BROADCAST_TO, (x,), {"shape": shape}, name)  # for its check alone
+        return full_of(x.node.attrs["value"], shape, x.dtype, name)
+    tensor: Tensor = make(BROADCAST_TO, (x,), {"shape": shape}, name)
+    return tensor
+
+
+def _broadcast_vjp(g: Tensor, y: Tensor, x: Tensor, shape: Shape) -> Tensor:
+    assert x.shape is not None
+    extra = len(shape) - len(x.shape)
+    summed = tuple(
+        axis for axis in range(len(shape)) if axis < extra or x.shape[axis - extra] != shape[axis]
+    )
+    total: Tensor = SUM.build(g, axis=summed, keepdims=False)  # type: ignore[misc]
+    return _reshape_like(total, x)
+
+
+def _reshape_like(total: Tensor, x: Tensor) -> Tensor:
+    return total if total.shape == x.shape else total.reshape(x.shape)
+
+
+BROADCAST_TO = Op(
+    "broadcast_to", "view", ("x",),
+    dtype=same_dtype,
+    shape=_broadcast_shape,
+    oracle=lambda x, shape: np.broadcast_to(x, shape),
+    build=_broadcast_build,
+    vjp=_broadcast_vjp,
+    rankless=lambda shape: shape,
+    domain=cases(
+        ((), {"shape": (2, 3)}), ((3,), {"shape": (2, 3)}), ((2, 1), {"shape": (2, 3)}),
+        ((1,), {"shape": (0,)}), ((1, 3), {"shape": (4, 1, 3)}), ((0,), {"shape": (2, 0)}),
+        kinds="biuf",
+    ),
+)  # fmt: skip
+
+
+def broadcast_operands(op: Op, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Operands of one shape, broadcasts inserted; as they are where sizes leave it open."""
+    first = tensors[0].type.shape
+    if all(t.type.shape == first for t in tensors):
+        return tensors
+    shapes = [t.type.shape for t in tensors]
+    if any(shape is None for shape in shapes):
+        return tensors
+    check = Check(op, tensors, {})
+    target = check.broadcast(shapes)  # type: ignore[arg-type]  # no None is left
+    if not check.settled:
+        return tensors
+    return [_broadcast_build(t, target) for t in tensors]
+
+
+# ---------------------------------------------------------------------------- sum
+
+
+def sum_dtype(check: Check, x: TensorType, **_: Any) -> DType:
+    """NumPy's accumulator: integers sum in 64 bits, floats in their own type."""
+    if x.dtype.kind in "bi":
+        return int64
+    return uint64 if x.dtype.kind == "u" else x.dtype
+
+
+def reduced_shape(check: Check, x: TensorType, axis: Any, keepdims: bool, **_: Any) -> Shape:
+    """The shape without `axis`, or with ones there."""
+    assert x.shape is not None
+    axes = check.axes(axis, len(x.shape))
+    if keepdims:
+        return tuple(1 if i in axes else d for i, d in enumerate(x.shape))
+    return tuple(d for i, d in enumerate(x.shape) if i not in axes)
+
+
+def rankless_reduction(axis: Any, keepdims: bool, **_: Any) -> Shape | None:
+    """A reduction over everything gives a scalar, whatever the rank."""
+    return () if axis is None and not keepdims else None
+
+
+def canonical_axes(op: Op, x: Tensor, axis: Any) -> Any:
+    """Axes counted from the front where the rank is known, else hashable as they are."""
+    if x.shape is None:
+        return tuple(axis) if isinstance(axis, list) else axis
+    return Check(op, (x,), {}).axes(axis, len(x.shape))
+
+
+def expand_reduced(t: Tensor, x: Tensor, axis: tuple[int, ...], keepdims: bool) -> Tensor:
+    """A reduced tensor broadcast back over what it was reduced from."""
+    assert x.shape is not None
+    if not keepdims:
+        t = t.reshape(tuple(1 if i in axis else d for i, d in enumerate(x.shape)))
+    return _broadcast_build(t, x.shape)
+
+
+def _sum_build(
+    x: Tensor, axis: Any = None, keepdims: bool = False, name: str | None = None
+) -> Tensor:
+    axes = canonical_axes(SUM, x, axis)
+    if axes == () and x.shape is not None and x.dtype.bits == 64:
+        return x
+    if axes == () and x.dtype.is_float:
+        return x
+    tensor: Tensor = make(SUM, (x,), {"axis": axes, "keepdims": bool(keepdims)}, name)
+    return tensor
+
+
+SUM = Op(
+    "sum", "reduction", ("x",),
+    dtype=sum_dtype,
+    shape=reduced_shape,
+    oracle=lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
+    build=_sum_build,
+    vjp=lambda g, y, x, axis, keepdims: expand_reduced(g, x, axis, keepdims),
+    rankless=rankless_reduction,
+    domain=Domain(
+        tuple(
+            Case((Draw(shape),), {"axis": axis, "keepdims": keepdims})
+            for shape in AWKWARD
+            for axis in ((None,) if not shape else (None, 0, -1))
+            for keepdims in (False, True)
+        ),
+        "biuf",
+    ),
+)  # fmt: skip
+
+
+@trimmed
+def sum(x: Any, axis: Any = None, keepdims: bool = False, *, name: str | None = None) -> Tensor:
+    """The sum over `axis` (an int, several, or None for all); over no elements, 0.
+
+    Shape: that of `x` without `axis`, or with ones there if `keepdims`. Integers sum in 64 bits.
+
+    >>> sum(np.ones((2, 3), np.float32), axis=1).type
+    TensorType(dtype=graphc.float32, shape=(2,))
+    """
+    return _sum_build(as_tensor(x), axis, keepdims, name)
+
+
+@trimmed
+def broadcast_to(x: Any, shape: Any, *, name: str | None = None) -> Tensor:
+    """`x` repeated to `shape` by NumPy's rule: axes are added in front, sizes of 1 are stretched.
+
+    >>> broadcast_to([1.0, 2.0], (3, 2)).type
+    TensorType(dtype=graphc.float32, shape=(3, 2))
+    """
+    return _broadcast_build(as_tensor(x), as_shape(shape), name)
+
+
+def as_shape(shape: Any) -> Shape:
+    """A shape argument: one size, or a sequence of ints and symbolic sizes."""
+    if isinstance(shape, (Dim, int)) or hasattr(shape, "__index__"):
+        shape = (shape,)
+    return tuple(d if isinstance(d, Dim) else int(d) for d in shape)

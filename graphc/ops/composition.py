@@ -1,0 +1,82 @@
+"""Builders that compose other builders, and need to know ranks to do it.
+
+    @composition("a", "b", dtype=promoted)
+    def tensordot(a, b, axes=2, *, name=None): ...
+
+Where every rank is known, calling it runs its body. Where one is not, it leaves a single node that
+`specialise` replaces by the body's result, once a run's feeds have brought the ranks.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from graphc.dtypes import DType, promote
+from graphc.errors import trimmed
+from graphc.graph import Check, Op, Tensor, make
+from graphc.ops.domain import Domain
+from graphc.ops.source import as_tensors
+from graphc.types import TensorType
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def first(check: Check, *types: TensorType, **_: Any) -> DType:
+    """The first operand's dtype."""
+    return types[0].dtype
+
+
+def promoted(check: Check, *types: TensorType, **_: Any) -> DType:
+    """The dtype that holds all operands."""
+    return functools.reduce(promote, (t.dtype for t in types))
+
+
+def _unreachable(*_: Any, **__: Any) -> Any:
+    raise AssertionError("specialise replaces every composition before a graph is run")
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+
+
+def composition(
+    *operands: str,
+    dtype: Callable[..., Any] = promoted,
+    outputs: Callable[..., int] | int | None = None,
+    rankless: Callable[..., Any] | None = None,
+) -> Callable[[F], F]:
+    """Convert the parameters called `operands` to tensors; defer where a rank is unknown.
+
+    The other parameters are attributes. `dtype`, `outputs` and `rankless` are those of `graph.Op`.
+    """
+
+    def wrap(function: F) -> F:
+        signature = inspect.signature(function)
+
+        def build(*tensors: Tensor, name: str | None = None, **attrs: Any) -> Any:
+            if any(t.shape is None for t in tensors):
+                return make(op, tensors, attrs, name)
+            return function(**dict(zip(operands, tensors, strict=True)), **attrs, name=name)
+
+        op = Op(
+            function.__name__, "deferred", operands, dtype, _unreachable, _unreachable,
+            build=build, vjp=_unreachable, outputs=outputs, rankless=rankless, domain=Domain(()),
+        )  # fmt: skip
+
+        @trimmed
+        @functools.wraps(function)
+        def builder(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = bound.arguments
+            tensors = as_tensors([given.pop(p) for p in operands])
+            name = given.pop("name", None)
+            return build(*tensors, name=name, **{k: _hashable(v) for k, v in given.items()})
+
+        builder.op = op  # type: ignore[attr-defined]
+        return builder  # type: ignore[return-value]
+
+    return wrap

@@ -1,0 +1,83 @@
+"""Ops that compute nothing: identity, stop_gradient, print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import trimmed
+from graphc.graph import Op, Tensor, make
+from graphc.ops.broadcast import same_dtype
+from graphc.ops.domain import elementwise
+from graphc.ops.source import as_tensor
+from graphc.types import TensorType
+
+
+def _same_shape(check: Any, x: TensorType, **_: Any) -> Any:
+    return x.shape
+
+
+IDENTITY = Op(
+    "identity", "pointwise", ("x",), same_dtype, _same_shape,
+    oracle=lambda x: x,
+    vjp=lambda g, y, x: g,
+    element=lambda x: x,
+    domain=elementwise((-2, 2), kinds="biuf"),
+)  # fmt: skip
+STOP_GRADIENT = Op(
+    "stop_gradient", "pointwise", ("x",), same_dtype, _same_shape,
+    oracle=lambda x: x,
+    element=lambda x: x,
+    domain=elementwise((-2, 2), kinds="biuf"),
+    cuts="the program says so",
+)  # fmt: skip
+
+
+def _print_oracle(x: np.ndarray[Any, Any], message: str) -> np.ndarray[Any, Any]:
+    text = np.array2string(x, threshold=20, separator=", ")
+    print(f"{message}{text}", flush=True)
+    return x
+
+
+PRINT = Op(
+    "print", "host", ("x",), same_dtype, _same_shape,
+    oracle=_print_oracle,
+    vjp=lambda g, y, x, message: g,
+    domain=elementwise((-2, 2), kinds="biuf", attrs={"message": ""}),
+)  # fmt: skip
+
+
+@trimmed
+def identity(x: Any, *, name: str | None = None) -> Tensor:
+    """`x` itself, as a tensor of its own (to name it, or to take a gradient at this place).
+
+    >>> identity([1, 2]).eval()
+    array([1, 2])
+    """
+    tensor: Tensor = make(IDENTITY, (as_tensor(x),), {}, name)
+    return tensor
+
+
+@trimmed
+def stop_gradient(x: Any, *, name: str | None = None) -> Tensor:
+    """`x`, through which no gradient flows.
+
+    >>> stop_gradient([1.0, 2.0]).eval()
+    array([1., 2.], dtype=float32)
+    """
+    tensor: Tensor = make(STOP_GRADIENT, (as_tensor(x),), {}, name)
+    return tensor
+
+
+@trimmed
+def print(x: Any, message: str | None = None, *, name: str | None = None) -> Tensor:
+    """`x`, printed each time a run computes it; use the result, or the print is not reached.
+
+    >>> _ = print([1, 2], "x = ").eval()
+    x = [1, 2]
+    """
+    tensor = as_tensor(x)
+    label = f"{tensor.name}: " if message is None else message
+    printed: Tensor = make(PRINT, (tensor,), {"message": label}, name)
+    return printed

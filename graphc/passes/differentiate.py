@@ -1,0 +1,134 @@
+"""Expand `gradient` nodes by the reverse walk.
+
+Enters: a specialised graph, where every rank is known. Leaves: the same outputs, with the adjoint
+of each op on the way as ordinary nodes, in a scope "gradients" that mirrors the forward scopes.
+Gradients of gradients come out from the inside, since nodes are visited inputs first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.context import Origin, Scope, on_behalf
+from graphc.errors import CompileError
+from graphc.graph import Graph, Node, Rewriter, Tensor, topological
+from graphc.ops.broadcast import broadcast_to
+from graphc.ops.gradient import GRADIENT, parts, reached_from, zeros_like_type
+
+
+class _Mirror:
+    """Forward scopes to gradient scopes, one for one."""
+
+    def __init__(self, root: Scope) -> None:
+        self._scopes: dict[Scope | None, Scope] = {None: root}
+
+    def __getitem__(self, scope: Scope | None) -> Scope:
+        found = self._scopes.get(scope)
+        if found is None:
+            assert scope is not None
+            found = Scope(scope.name, self[scope.parent])  # as deep as the scopes nest
+            self._scopes[scope] = found
+        return found
+
+
+class _Cotangents:
+    """What has flowed back to each output of each node so far."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Node, dict[int, list[Tensor]]] = {}
+
+    def add(self, tensor: Tensor, cotangent: Tensor) -> None:
+        self._parts.setdefault(tensor.node, {}).setdefault(tensor.index, []).append(cotangent)
+
+    def total(self, node: Node, index: int) -> Tensor | None:
+        """The sum for one output; kept, so that it is built once."""
+        listed = self._parts.get(node, {}).get(index)
+        if not listed:
+            return None
+        while len(listed) > 1:  # pairwise, so that depth is the logarithm of the uses
+            listed.append(listed.pop(0) + listed.pop(0))
+        return listed[0]
+
+
+def _check(node: Node, x: Tensor, cotangent: Tensor) -> Tensor:
+    """A rule must give each input a cotangent of the input's own type."""
+    if cotangent.dtype is x.dtype:
+        if cotangent.shape == x.shape:
+            return cotangent
+        try:
+            return cotangent.reshape(x.shape)  # equal sizes, spelled otherwise
+        except ValueError:
+            pass
+    raise CompileError(
+        f"differentiate: the gradient rule of {node.op.name} gave {cotangent.type} "
+        f"for an input of {x.type}"
+    )
+
+
+def _pull_back(node: Node, ys: dict[Node, dict[int, Tensor]], flowing: _Cotangents) -> None:
+    """Send the cotangents of a node's outputs on to its inputs."""
+    outputs = ys.get(node, {})
+    found = [flowing.total(node, i) for i in range(len(node.types))]
+    if all(g is None for g in found):
+        return
+    tensors = [
+        outputs[i] if i in outputs else Tensor(node, i, t) for i, t in enumerate(node.types)
+    ]
+    filled = [zeros_like_type(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
+    assert node.op.vjp is not None
+    if node.op.outputs is None:
+        result = node.op.vjp(filled[0], tensors[0], *node.inputs, **node.attrs)
+    else:
+        result = node.op.vjp(tuple(filled), tuple(tensors), *node.inputs, **node.attrs)
+    listed: Sequence[Tensor | None] = (
+        result if isinstance(result, (tuple, list)) else (result,)
+    )
+    for x, cotangent in zip(node.inputs, listed, strict=True):
+        if cotangent is not None and x.dtype.is_float:
+            flowing.add(x, _check(node, x, cotangent))
+
+
+def _expand(gradient: Node, source: Origin) -> list[Tensor]:
+    """The cotangents that one gradient node stands for."""
+    ys, seeds, xs = parts(gradient)
+    nodes = topological(ys)
+    sources, reached = reached_from(xs, nodes)
+    used: dict[Node, dict[int, Tensor]] = {}
+    for tensor in (*ys, *(t for node in nodes for t in node.inputs)):
+        used.setdefault(tensor.node, {})[tensor.index] = tensor
+    mirror = _Mirror(Scope("gradients", gradient.scope, gradient=True))
+    source.scope = mirror[None]
+    flowing = _Cotangents()
+    for y, seed in zip(ys, seeds, strict=True):
+        flowing.add(y, broadcast_to(seed, y.shape))
+    for node in reversed(nodes):
+        if node in reached:
+            source.where, source.scope = node.where, mirror[node.scope]
+            _pull_back(node, used, flowing)
+    source.where, source.scope = gradient.where, mirror[None]
+    found = [flowing.total(x.node, x.index) for x in xs]
+    return [zeros_like_type(x) if g is None else g for x, g in zip(xs, found, strict=True)]
+
+
+def _ready(gradient: Node) -> bool:
+    return all(
+        t.shape is not None and t.node.settled
+        for node in topological(gradient.inputs)
+        for t in node.inputs
+    ) and all(t.shape is not None for t in gradient.inputs)
+
+
+def differentiate(graph: Graph) -> Graph:
+    """Replace each gradient whose types are all known by what it stands for."""
+    if not any(node.op is GRADIENT for node in graph.nodes):
+        return graph
+    rewriter = Rewriter()
+    with on_behalf(graph.nodes[0].where, None) as source:
+        for node in graph.nodes:
+            current = rewriter.visit(node)
+            if current.op is GRADIENT and _ready(current):
+                source.where, source.scope = node.where, node.scope
+                rewriter.replace(node, _expand(current, source))
+    return graph.with_roots([rewriter.resolve(t) for t in graph.roots])
+
+

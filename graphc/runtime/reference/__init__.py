@@ -1,0 +1,1 @@
+"""The reference device: NumPy, node by node. It is what a graph means."""

@@ -1,0 +1,170 @@
+"""Formulas of one element: a closed set of scalar primitives, with their meaning in NumPy.
+
+An op's `element` takes `Scalar`s and returns one; the CPU and OpenCL code generators will see
+nothing else of a pointwise op. `evaluate` runs a formula over arrays, which is how the tests hold
+each op's formula against its oracle. Formulas are trees a few levels deep, so recursion is fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+
+def _erf(x: Array) -> Array:
+    """erf by the series and the continued fraction of Abramowitz & Stegun 7.1.6 and 7.1.14."""
+    x64 = np.asarray(x, np.float64)
+    z = np.abs(x64)
+    small, square = np.minimum(z, 2.5), np.minimum(z, 2.5) ** 2
+    term = total = small
+    for n in range(1, 60):
+        term = term * 2.0 * square / (2 * n + 1)
+        total = total + term
+    series = 2.0 / np.sqrt(np.pi) * np.exp(-square) * total
+    tail = np.clip(z, 2.5, 30.0)
+    fraction = tail
+    for n in range(60, 0, -1):
+        fraction = tail + (n / 2.0) / fraction
+    far = 1.0 - np.exp(-tail * tail) / (np.sqrt(np.pi) * fraction)
+    value = np.where(z < 2.5, series, far)
+    result = np.where(np.isnan(x64), np.nan, np.copysign(value, x64))
+    return result.astype(x.dtype if x.dtype.kind == "f" else np.float64)
+
+
+PRIMITIVES: dict[str, Callable[..., Array]] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.true_divide,
+    "floor_divide": np.floor_divide,
+    "remainder": np.remainder,
+    "power": np.power,
+    "negative": np.negative,
+    "absolute": np.absolute,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "rint": np.rint,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "arcsin": np.arcsin,
+    "arccos": np.arccos,
+    "arctan": np.arctan,
+    "arctan2": np.arctan2,
+    "tanh": np.tanh,
+    "erf": _erf,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "equal": np.equal,
+    "select": np.where,
+    "bit_and": np.bitwise_and,
+    "bit_or": np.bitwise_or,
+    "bit_xor": np.bitwise_xor,
+    "bit_not": np.invert,
+    "shift_left": np.left_shift,
+    "shift_right": np.right_shift,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scalar:
+    """A formula: a primitive over formulas, an operand by position, or a number."""
+
+    primitive: str  # a key of PRIMITIVES, "operand" or "number"
+    operands: tuple[Scalar, ...] = ()
+    value: int | float = 0
+
+    def __add__(self, other: Like) -> Scalar:
+        return apply("add", self, other)
+
+    def __radd__(self, other: Like) -> Scalar:
+        return apply("add", other, self)
+
+    def __sub__(self, other: Like) -> Scalar:
+        return apply("subtract", self, other)
+
+    def __rsub__(self, other: Like) -> Scalar:
+        return apply("subtract", other, self)
+
+    def __mul__(self, other: Like) -> Scalar:
+        return apply("multiply", self, other)
+
+    def __rmul__(self, other: Like) -> Scalar:
+        return apply("multiply", other, self)
+
+    def __truediv__(self, other: Like) -> Scalar:
+        return apply("divide", self, other)
+
+    def __rtruediv__(self, other: Like) -> Scalar:
+        return apply("divide", other, self)
+
+    def __neg__(self) -> Scalar:
+        return apply("negative", self)
+
+    def __lt__(self, other: Like) -> Scalar:
+        return apply("less", self, other)
+
+    def __gt__(self, other: Like) -> Scalar:
+        return apply("less", other, self)
+
+    def __le__(self, other: Like) -> Scalar:
+        return apply("less_equal", self, other)
+
+    def __ge__(self, other: Like) -> Scalar:
+        return apply("less_equal", other, self)
+
+    def __str__(self) -> str:
+        if self.primitive == "operand":
+            return f"x{self.value}"
+        if self.primitive == "number":
+            return repr(self.value)
+        return f"{self.primitive}({', '.join(map(str, self.operands))})"
+
+
+Like: TypeAlias = Scalar | int | float
+
+
+def apply(primitive: str, *operands: Like) -> Scalar:
+    """A primitive over formulas and numbers."""
+    if primitive not in PRIMITIVES:
+        raise KeyError(f"{primitive} is no scalar primitive")
+    lifted = (x if isinstance(x, Scalar) else Scalar("number", (), x) for x in operands)
+    return Scalar(primitive, tuple(lifted))
+
+
+def operand(position: int) -> Scalar:
+    """The element of an op's input at its own index."""
+    return Scalar("operand", (), position)
+
+
+def evaluate(formula: Scalar, operands: Mapping[int, Array]) -> Array:
+    """The formula over whole arrays."""
+    if formula.primitive == "operand":
+        return operands[int(formula.value)]
+    if formula.primitive == "number":
+        return formula.value  # type: ignore[return-value]  # weak beside arrays, as NumPy has it
+    values = [evaluate(part, operands) for part in formula.operands]
+    return PRIMITIVES[formula.primitive](*values)
+
+
+def select(condition: Scalar, x: Like, y: Like) -> Scalar:
+    """`x` where the condition holds, else `y`."""
+    return apply("select", condition, x, y)
+
+
+def primitive(name: str) -> Callable[..., Scalar]:
+    """The builder of one primitive, for tables of ops: `element=primitive("exp")`."""
+    return lambda *operands: apply(name, *operands)
