@@ -1,6 +1,6 @@
 """The few environment variables that graphc reads, each read when it is needed, never at import.
 
-`GRAPHC_DEBUG`  0..4: 1 plan and times (and whole tracebacks), 2 passes, 3 kernels, 4 generated code.
+`GRAPHC_DEBUG`  0..4: 1 plan, times and whole tracebacks, 2 passes, 3 kernels, 4 generated code.
 `GRAPHC_DUMP`   a folder that receives every stage of every compilation.
 `GRAPHC_SKIP`   names of passes to leave out, separated by commas.
 """

@@ -1,7 +1,7 @@
 """Where a node comes from: the user's line, and the name scope it was built in.
 
 User code builds nodes under `name_scope`s; its line is found by walking out of this package. A
-pass builds nodes on behalf of one that exists: it sets an `Origin`, and they inherit line and scope.
+pass builds nodes on behalf of one that exists: they inherit line and scope from its `Origin`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Where(NamedTuple):
 
 
 class Scope:
-    """One entry of a `name_scope`: two entries of one name are two scopes, told apart when shown."""
+    """One entry of a `name_scope`; entries of one name are scopes apart, told apart when shown."""
 
     __slots__ = ("gradient", "name", "parent", "serial")
 
     def __init__(self, name: str, parent: Scope | None = None, gradient: bool = False) -> None:
-        self.name = name
-        self.parent = parent
-        self.gradient = gradient or (parent is not None and parent.gradient)
+        self.name: str = name
+        self.parent: Scope | None = parent
+        self.gradient: bool = gradient or (parent is not None and parent.gradient)
         self.serial = next(_serials)
 
     @property

@@ -3,8 +3,8 @@
 A dimension is a Python int wherever its size is known. Else it is a `Dim`: a polynomial with
 integer coefficients over atoms. An atom is a `Symbol` (a size that a feed decides) or a `Derived`
 term (`n // 2`, `max(a, b)`, ...) that no polynomial expresses. Arithmetic normalises, so equal
-expressions compare equal, and a quotient that divides exactly stays a polynomial. Every dimension
-is a size, hence never negative.
+expressions compare equal, and a quotient that divides exactly stays a polynomial. A size is never
+negative; a difference of sizes, or a followed element of a tensor, may be.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _serials = itertools.count()
 class Symbol:
     """A size that is unknown until a run. Symbols of one name are one size; nameless ones differ.
 
-    `source` is set where the value is an element of an integer tensor instead of a feed's size.
+    `source` is set where the value is an element of an integer tensor instead of a feed's size: the
+    pair (tensor, position among its elements). One element is one symbol, and may be negative.
     """
 
     __slots__ = ("key", "name", "serial", "source")
@@ -30,6 +31,9 @@ class Symbol:
         self.source = source
         self.serial = next(_serials)
         self.key: tuple[Any, ...] = (0, name) if name is not None else (1, self.serial)
+        if source is not None:
+            tensor, element = source
+            self.key = (3, tensor.node.serial, tensor.index, element)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Symbol) and self.key == other.key
@@ -81,13 +85,23 @@ class Derived:
         """The expression, its symbols spelled by `of_symbol`."""
         parts = [dimension_text(arg, of_symbol) for arg in self.args]
         infix = {"floordiv": "//", "mod": "%"}.get(self.function)
-        return f"({infix.join(parts)})" if infix else f"{self.function}({','.join(parts)})"
+        if infix is None:
+            return f"{self.function}({','.join(parts)})"
+        pairs = zip(self.args, parts, strict=True)
+        return f"({infix.join(part if _is_atom(arg) else f'({part})' for arg, part in pairs)})"
 
     def symbols(self) -> Iterator[Symbol]:
         """The symbols inside."""
         for arg in self.args:
             if isinstance(arg, Dim):
                 yield from arg.symbols()
+
+
+def _is_atom(dimension: Dimension) -> bool:
+    """Whether the text form needs no brackets as an operand."""
+    if not isinstance(dimension, Dim):
+        return dimension >= 0
+    return len(dimension.terms) == 1 and len(dimension.terms[0][0]) * dimension.terms[0][1] == 1
 
 
 Atom: TypeAlias = Symbol | Derived
@@ -223,6 +237,8 @@ def _divide_monomial(monomial: Monomial, by: Monomial) -> Monomial | None:
 
 def exact_quotient(a: Dimension, b: Dimension) -> Dimension | None:
     """`a / b` where the division is exact as polynomials, else None."""
+    if isinstance(a, int) and a == 0:
+        return None if isinstance(b, int) and b == 0 else 0
     if isinstance(b, int):
         if b == 0 or any(c % b for _, c in _terms(a)):
             return None
@@ -262,6 +278,19 @@ def derived(function: str, a: Dimension, b: Dimension) -> Dimension:
         if function in ("broadcast", "max", "min"):
             a, b = sorted((a, b), key=lambda d: (isinstance(d, Dim), sort_key(d)))
     return Dim((((Derived(function, (a, b)),), 1),))
+
+
+def is_nonnegative(dimension: Dimension) -> bool:
+    """Whether no run can make the value negative, as far as the form of the expression shows."""
+    return all(c >= 0 and all(map(_atom_is_nonnegative, m)) for m, c in _terms(dimension))
+
+
+def _atom_is_nonnegative(atom: Atom) -> bool:
+    if isinstance(atom, Symbol):
+        return atom.source is None
+    if atom.function == "mod":
+        return is_nonnegative(atom.args[1])
+    return (any if atom.function == "max" else all)(map(is_nonnegative, atom.args))
 
 
 def product(dimensions: Iterable[Dimension]) -> Dimension:

@@ -1,20 +1,23 @@
-"""Typed errors. Every message has three parts: the rule, the operands with their types, the user's line.
+"""Typed errors. A message has three parts: the rule, the operands with types, the user's line.
 
 Each class also derives from the built-in exception that fits, so code written against NumPy's or
 Python's errors keeps working. `trimmed` marks a public entry point: an error that crosses it
-leaves graphc's own frames behind (`GRAPHC_DEBUG=1` keeps them).
+leaves graphc's own frames behind (`GRAPHC_DEBUG=1` keeps them), and names a line of the user's.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from graphc import config
+from graphc.context import origin
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_LINE = re.compile(r"(\.\w+|>):\d+")  # "mnist.py:14", "<stdin>:1"
 
 
 class GraphcError(Exception):
@@ -60,6 +63,12 @@ for _error in (
     _error.__module__ = "graphc"  # tracebacks say graphc.ShapeError, the name that users import
 
 
+def _locate(error: GraphcError) -> None:
+    """Add the user's line to a text that names none."""
+    if error.args and isinstance(error.args[0], str) and not _LINE.search(error.args[0]):
+        error.args = (f"{error.args[0]}\n  called at {origin()[0]}", *error.args[1:])
+
+
 def trimmed(function: Callable[P, R]) -> Callable[P, R]:
     """Let graphc's errors leave `function` without the frames below it."""
 
@@ -68,6 +77,7 @@ def trimmed(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except GraphcError as error:
+            _locate(error)
             if config.debug() > 0:
                 raise
             raise error.with_traceback(None) from None

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-import networkx
 import numpy as np
 
+from graphc import lazy
 from graphc.context import Scope, Where, caller, on_behalf, origin
-from graphc.dims import Dim, Dimension, Shape, derived
+from graphc.dims import Dim, Dimension, Shape, derived, evaluate
 from graphc.dtypes import DType
 from graphc.errors import GraphcError, ShapeError
+from graphc.symbolic import Symbolic
 from graphc.types import Assumptions, TensorType
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 else:
     Operators = object
 
+networkx = lazy.Module("networkx")
 Attrs: TypeAlias = dict[str, Any]
 _serials = itertools.count()
 ASSUMPTIONS: ContextVar[Assumptions | None] = ContextVar("graphc.assumptions", default=None)
@@ -42,9 +44,9 @@ class Op:
     is asked only where every rank is known. `oracle(*arrays, **attrs)` is its meaning, in NumPy.
     `vjp(g, y, *xs, **attrs)` gives the cotangents of its inputs (None: none flows), where `y` is
     its own output; both are tuples where it has several outputs. `element` is the formula of one
-    output element, `expand(*xs, **attrs)` its composition of simpler ops. `build` turns tensors and attributes
-    into canonical nodes (broadcast, promoted, axes counted from the front); it is run again when
-    more is known of the types. `cuts` says why no gradient passes.
+    output element, `expand(*xs, **attrs)` its composition of simpler ops. `build` turns tensors
+    and attributes into canonical nodes (broadcast, promoted, axes counted from the front); it is
+    run again when more is known of the types. `cuts` says why no gradient passes.
     """
 
     name: str
@@ -70,9 +72,10 @@ class Op:
     ) -> TensorType | tuple[TensorType, ...]:
         """The type of the output (a tuple of them, where `outputs` is set)."""
         dtype = self.dtype(check, *types, **attrs)
-        known = all(t.shape is not None for t in types)
-        if not known:
-            check.settled = False
+        known = True
+        for type in types:
+            if type.shape is None:
+                known = check.settled = False
         if self.outputs is None:
             if known:
                 return TensorType(dtype, self.shape(check, *types, **attrs))
@@ -124,11 +127,10 @@ class Node:
         return outputs_of(node)
 
 
-class Tensor(Operators):
+class Tensor(Symbolic, Operators):
     """One output of a node: a symbolic array. Hashed and compared by identity."""
 
     __slots__ = ("__dict__", "__weakref__", "index", "node", "type")
-    __array_ufunc__ = None  # so that `array * tensor` comes to the tensor
 
     def __init__(self, node: Node, index: int, type: TensorType) -> None:
         self.node = node
@@ -158,39 +160,13 @@ class Tensor(Operators):
     def __repr__(self) -> str:
         return f"<{self.node.op.name} {self.name!r}: {self.type} at {self.node.where}>"
 
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"the truth of {self!r} is not known before a run; use g.where(condition, x, y) or "
-            "g.ifelse(condition, then, otherwise), and g.equal(x, y) to compare elements"
-        )
-
-    def __len__(self) -> int:
-        return _known_length(self, "len()")
-
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
-            f"{self!r} is symbolic and holds no values: run it with Session.run or .eval(), or use "
-            "graphc's function of the same name (g.exp instead of np.exp)"
-        )
-
-
-def _known_length(tensor: Tensor, what: str) -> int:
-    shape = tensor.shape
-    if shape is None:
-        raise TypeError(f"{what} of {tensor!r}: its rank is unknown before a run")
-    if not shape:
-        raise TypeError(f"{what} of {tensor!r}: it has no axes")
-    if isinstance(shape[0], Dim):
-        raise TypeError(
-            f"{what} of {tensor!r}: the size {shape[0]} is not known before a run; "
-            "g.shape(x)[0] is its value as a tensor, g.scan loops over it"
-        )
-    return shape[0]
-
 
 def outputs_of(node: Node) -> tuple[Tensor, ...]:
     """Fresh tensors for all outputs of a new node."""
-    return tuple(Tensor(node, index, type) for index, type in enumerate(node.types))
+    types = node.types
+    if len(types) == 1:
+        return (Tensor(node, 0, types[0]),)
+    return tuple([Tensor(node, index, type) for index, type in enumerate(types)])
 
 
 # ---------------------------------------------------------------------------- building
@@ -234,7 +210,10 @@ class Check:
     def broadcast(self, shapes: Sequence[Shape], rule: str = "shapes must broadcast") -> Shape:
         """NumPy's broadcasting of the shapes to one."""
         first = shapes[0]
-        if all(shape == first for shape in shapes[1:]):
+        for shape in shapes:
+            if shape != first:
+                break
+        else:
             return first
         rank = max(map(len, shapes))
         padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
@@ -266,7 +245,7 @@ class Check:
     def axis(self, axis: Any, rank: int) -> int:
         """An axis counted from the front, or fail."""
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-            self.fail(f"an axis must be an int, got axis={axis!r}")
+            self.fail(f"an axis must be an int, axis={axis!r}")
         number = int(axis.__index__())
         if not -rank <= number < rank:
             self.fail(f"axis {number} is out of range for rank {rank}")
@@ -279,7 +258,7 @@ class Check:
         listed = axes if isinstance(axes, (tuple, list)) else (axes,)
         counted = sorted(self.axis(axis, rank) for axis in listed)
         if len(set(counted)) != len(counted):
-            self.fail(f"an axis must not be repeated, got axis={axes!r}")
+            self.fail(f"an axis must not be repeated, axis={axes!r}")
         return tuple(counted)
 
 
@@ -297,16 +276,37 @@ def _listed(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
+def _bound(type: TensorType) -> str:
+    """A type for errors: in a run, with the values of its sizes (`f32[batch=32,784]`)."""
+    assumptions = ASSUMPTIONS.get()
+    if assumptions is None or type.shape is None or type.is_static:
+        return str(type)
+    sizes = []
+    for dimension in type.shape:
+        try:
+            value = evaluate(dimension, assumptions.sizes)
+        except KeyError:
+            sizes.append(str(dimension))
+            continue
+        text = str(dimension)
+        sizes.append(str(value) if text == str(value) or "?" in text else f"{text}={value}")
+    return f"{type.dtype.short}[{','.join(sizes)}]"
+
+
 def failure(op: Op, rule: str, inputs: Sequence[Tensor], where: Where | None = None) -> str:
     """The text of an error about one application of an op."""
     if len(op.params) == 1 and len(inputs) > 1:
         names = [f"{op.params[0]}[{k}]" for k in range(len(inputs))]
     else:
         names = list(op.params[: len(inputs)])
-        names += [f"{op.params[-1] if op.params else 'x'}[{k}]" for k in range(len(inputs) - len(names))]
+        names += [
+            f"{op.params[-1] if op.params else 'x'}[{k}]" for k in range(len(inputs) - len(names))
+        ]
     text = f"{op.name}: {rule}"
     if inputs:
-        text += ", got " + _listed([f"{n}: {t.type}" for n, t in zip(names, inputs, strict=True)])
+        text += ", got " + _listed(
+            [f"{n}: {_bound(t.type)}" for n, t in zip(names, inputs, strict=True)]
+        )
     notes = [
         f"{n} is {describe(t)}"
         for n, t in zip(names, inputs, strict=True)
@@ -372,9 +372,9 @@ class Graph:
         read = itertools.chain.from_iterable(node.inputs for node in self.nodes)
         yield from dict.fromkeys(itertools.chain(read, self.roots))
 
-    def to_networkx(self) -> networkx.MultiDiGraph:
+    def to_networkx(self) -> Any:
         """Nodes as vertices, tensors as edges (with `tensor`, and `operand`, its place)."""
-        graph: networkx.MultiDiGraph = networkx.MultiDiGraph()
+        graph = networkx.MultiDiGraph()
         graph.add_nodes_from(self.nodes)
         members = set(self.nodes)
         for node in self.nodes:
@@ -428,11 +428,11 @@ class Rewriter:
 
     def visit(self, node: Node) -> Node:
         """The node over its inputs' replacements; itself where none changed."""
-        inputs = tuple(map(self.resolve, node.inputs))
-        for new, old in zip(inputs, node.inputs, strict=True):
-            if new is not old:
-                outputs = node.with_inputs(inputs)
-                self._nodes[node] = outputs
+        nodes, tensors = self._nodes, self._tensors
+        for tensor in node.inputs:
+            if tensor.node in nodes or tensor in tensors:
+                outputs = node.with_inputs(tuple(map(self.resolve, node.inputs)))
+                nodes[node] = outputs
                 return outputs[0].node if outputs else node
         return node
 

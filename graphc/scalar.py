@@ -7,6 +7,7 @@ each op's formula against its oracle. Formulas are trees a few levels deep, so r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,25 +17,36 @@ import numpy as np
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
-def _erf(x: Array) -> Array:
-    """erf by the series and the continued fraction of Abramowitz & Stegun 7.1.6 and 7.1.14."""
-    x64 = np.asarray(x, np.float64)
-    z = np.abs(x64)
-    small, square = np.minimum(z, 2.5), np.minimum(z, 2.5) ** 2
-    term = total = small
-    for n in range(1, 60):
-        term = term * 2.0 * square / (2 * n + 1)
-        total = total + term
-    series = 2.0 / np.sqrt(np.pi) * np.exp(-square) * total
-    tail = np.clip(z, 2.5, 30.0)
-    fraction = tail
-    for n in range(60, 0, -1):
-        fraction = tail + (n / 2.0) / fraction
-    far = 1.0 - np.exp(-tail * tail) / (np.sqrt(np.pi) * fraction)
-    value = np.where(z < 2.5, series, far)
-    result = np.where(np.isnan(x64), np.nan, np.copysign(value, x64))
-    return result.astype(x.dtype if x.dtype.kind == "f" else np.float64)
+def _floating(x: Array) -> Any:
+    """The dtype of a special function's result."""
+    return x.dtype if x.dtype.kind == "f" else np.float64
 
+
+def erf(x: Array) -> Array:
+    """The error function, to an ulp: the C library's, element by element."""
+    return np.asarray(_ERF(np.asarray(x, np.float64))).astype(_floating(x))
+
+
+def erfc(x: Array) -> Array:
+    """`1 - erf(x)`, to an ulp of itself also where that is tiny."""
+    return np.asarray(_ERFC(np.asarray(x, np.float64))).astype(_floating(x))
+
+
+def power(x: Array, y: Array) -> Array:
+    """NumPy's power, and for integers to negative powers the quotient 1 // x**-y without rest.
+
+    So 1 gives 1, -1 gives 1 or -1, and all others 0, 0 included (an integer divided by 0 is 0).
+    """
+    dtype = np.result_type(x, y)
+    if dtype.kind != "i" or not np.any(np.less(y, 0)):
+        return np.power(x, y)
+    sign = np.where(np.equal(np.remainder(y, 2), 0), 1, x)
+    inverse = np.where(np.equal(np.absolute(x), 1), sign, 0)
+    return np.where(np.less(y, 0), inverse, np.power(x, np.maximum(y, 0))).astype(dtype)
+
+
+_ERF = np.frompyfunc(math.erf, 1, 1)
+_ERFC = np.frompyfunc(math.erfc, 1, 1)
 
 PRIMITIVES: dict[str, Callable[..., Array]] = {
     "add": np.add,
@@ -43,11 +55,12 @@ PRIMITIVES: dict[str, Callable[..., Array]] = {
     "divide": np.true_divide,
     "floor_divide": np.floor_divide,
     "remainder": np.remainder,
-    "power": np.power,
+    "power": power,
     "negative": np.negative,
     "absolute": np.absolute,
     "minimum": np.minimum,
     "maximum": np.maximum,
+    "copysign": np.copysign,
     "floor": np.floor,
     "ceil": np.ceil,
     "trunc": np.trunc,
@@ -65,7 +78,7 @@ PRIMITIVES: dict[str, Callable[..., Array]] = {
     "arctan": np.arctan,
     "arctan2": np.arctan2,
     "tanh": np.tanh,
-    "erf": _erf,
+    "erf": erf,
     "less": np.less,
     "less_equal": np.less_equal,
     "equal": np.equal,
@@ -151,12 +164,17 @@ def operand(position: int) -> Scalar:
 
 
 def evaluate(formula: Scalar, operands: Mapping[int, Array]) -> Array:
-    """The formula over whole arrays."""
+    """The formula over whole arrays, by IEEE 754 and without NumPy's warnings."""
+    with np.errstate(all="ignore"):
+        return _evaluate(formula, operands)
+
+
+def _evaluate(formula: Scalar, operands: Mapping[int, Array]) -> Array:
     if formula.primitive == "operand":
         return operands[int(formula.value)]
     if formula.primitive == "number":
         return formula.value  # type: ignore[return-value]  # weak beside arrays, as NumPy has it
-    values = [evaluate(part, operands) for part in formula.operands]
+    values = [_evaluate(part, operands) for part in formula.operands]
     return PRIMITIVES[formula.primitive](*values)
 
 

@@ -20,7 +20,7 @@ from graphc.types import TensorType
 
 
 class Naming:
-    """Names for the tensors and sizes of one listing, given in the order in which they are asked."""
+    """Names for the tensors and sizes of one listing, in the order in which they are asked."""
 
     def __init__(self) -> None:
         self._nodes: dict[Node, str] = {}

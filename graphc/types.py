@@ -56,7 +56,7 @@ def declared_dimension(value: Any) -> Dimension:
         return Dim.symbol(value)
     if isinstance(value, Dim):
         return value
-    if isinstance(value, float) or isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, (float, bool)) or not hasattr(value, "__index__"):
         raise ShapeError(
             f"shape: a dimension is an int, a name or None, got {value!r} ({type(value).__name__})"
         )
@@ -74,7 +74,9 @@ def declared_shape(shape: Any) -> Shape | None:
     try:
         entries = tuple(shape)
     except TypeError:
-        raise ShapeError(f"shape: must be None, a dimension, or a sequence, got {shape!r}") from None
+        raise ShapeError(
+            f"shape: must be None, a dimension, or a sequence, got {shape!r}"
+        ) from None
     return tuple(declared_dimension(d) for d in entries)
 
 
@@ -88,7 +90,10 @@ class Assumptions:
 
     def equal(self, a: Dimension, b: Dimension) -> bool | None:
         """Whether `a` equals `b` at these sizes, noted; None where a size is not among them."""
-        if (known := self.asked.get((a, b))) is not None:
+        known = self.asked.get((a, b))
+        if known is None:
+            known = self.asked.get((b, a))
+        if known is not None:
             return known
         try:
             answer = evaluate(a, self.sizes) == evaluate(b, self.sizes)
@@ -98,21 +103,34 @@ class Assumptions:
         return answer
 
     def solved(self) -> dict[Symbol, Dimension]:
-        """The symbols that a positive answer determines, as replacements (never cyclic)."""
+        """The symbols that a positive answer determines, as replacements (never cyclic).
+
+        Of two symbols that are equal, the one with a name is kept.
+        """
         values: dict[Symbol, Dimension] = {}
         for (left, right), answer in self.asked.items():
             if not answer:
                 continue
             a, b = substitute(left, values), substitute(right, values)
-            symbol = b.as_symbol() if isinstance(b, Dim) else None
-            other = a
-            if symbol is None and isinstance(a, Dim):
-                symbol, other = a.as_symbol(), b
-            if symbol is None or a == b or _mentions(other, symbol):
+            if (found := _solve(a, b)) is None:
                 continue
+            symbol, other = found
             values = {s: substitute(v, {symbol: other}) for s, v in values.items()}
             values[symbol] = other
         return values
+
+
+def _solve(a: Dimension, b: Dimension) -> tuple[Symbol, Dimension] | None:
+    """The symbol that `a == b` determines, and what it is."""
+    if a == b:
+        return None
+    candidates = []
+    for one, other in ((b, a), (a, b)):
+        symbol = one.as_symbol() if isinstance(one, Dim) else None
+        if symbol is not None and not _mentions(other, symbol):
+            candidates.append((symbol, other))
+    nameless = [found for found in candidates if found[0].name is None]
+    return next(iter(nameless or candidates), None)
 
 
 def _mentions(dimension: Dimension, symbol: Symbol) -> bool:

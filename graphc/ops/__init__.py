@@ -1,4 +1,4 @@
-"""The ops: one record each, an op beside its adjoint. `OPS` is the registry, read off the modules."""
+"""The ops: one record each, an op beside its adjoint. `OPS` is read off the modules."""
 
 from __future__ import annotations
 
@@ -6,19 +6,51 @@ from types import ModuleType
 
 from graphc.graph import Op
 from graphc.ops import (
+    activation,
+    along_axis,
     arith,
+    arrange,
     broadcast,
+    compare,
     contraction,
     control,
+    convolution,
+    creation,
+    cumulative,
+    determinant,
+    einsum,
+    elementary,
+    factorizations,
+    gather,
     gradient,
+    index,
+    joining,
+    linalg,
+    logic,
+    measure,
+    moments,
+    norms,
     operators,
+    pooling,
+    powers,
     random,
+    reduce,
+    rounding,
+    select,
     shape,
+    slicing,
+    softmax,
+    sorting,
     source,
+    trigonometric,
 )
 
 MODULES: tuple[ModuleType, ...] = (
-    source, broadcast, control, arith, shape, contraction, random, gradient,
+    source, broadcast, control, compare, logic, select, arith, elementary, powers, trigonometric,
+    rounding, activation, shape, contraction, random, gradient, convolution, pooling,
+    slicing, joining, arrange, gather, along_axis, index, creation, measure,
+    cumulative, einsum, factorizations, linalg, moments, norms, reduce, sorting, softmax,
+    determinant,
 )  # fmt: skip
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from graphc.dims import Dim, Shape
+from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import DType, as_dtype, int64, uint64
 from graphc.errors import trimmed
 from graphc.graph import Check, Op, Tensor, make
 from graphc.ops.domain import AWKWARD, Case, Domain, Draw, cases
+from graphc.ops.follow import as_shape as as_shape
+from graphc.ops.follow import is_open, with_length
 from graphc.ops.source import as_tensor, full_of
 from graphc.types import TensorType
 
@@ -77,6 +79,9 @@ def cast(x: Any, dtype: Any, *, name: str | None = None) -> Tensor:
     """`x` in another dtype. Floats to integers drop fractions, saturate, and turn NaN into 0.
 
     Shape: that of `x`. Gradient: between floating dtypes; a cast to or from integers cuts it.
+
+    >>> cast([1.7, -1.7, 300.0], "int8").eval()
+    array([  1,  -1, 127], dtype=int8)
     """
     return _cast_build(as_tensor(x), as_dtype(dtype), name)
 
@@ -113,12 +118,20 @@ def _broadcast_build(x: Tensor, shape: Shape, name: str | None = None) -> Tensor
 
 def _broadcast_vjp(g: Tensor, y: Tensor, x: Tensor, shape: Shape) -> Tensor:
     assert x.shape is not None
-    extra = len(shape) - len(x.shape)
+    check, extra = Check(BROADCAST_TO, (x,), {}), len(shape) - len(x.shape)
     summed = tuple(
-        axis for axis in range(len(shape)) if axis < extra or x.shape[axis - extra] != shape[axis]
-    )
+        axis for axis in range(len(shape))
+        if axis < extra or _stretches(check, x.shape[axis - extra], shape[axis])
+    )  # fmt: skip
     total: Tensor = SUM.build(g, axis=summed, keepdims=False)  # type: ignore[misc]
     return _reshape_like(total, x)
+
+
+def _stretches(check: Check, size: Dimension, target: Dimension) -> bool:
+    """Whether an axis was 1 and is no longer; sizes that are equal may be spelled differently."""
+    if size == target:
+        return False
+    return not isinstance(size, Dim) or check.ask(size, target) is not True
 
 
 def _reshape_like(total: Tensor, x: Tensor) -> Tensor:
@@ -243,14 +256,15 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, *, name: str | None = 
 def broadcast_to(x: Any, shape: Any, *, name: str | None = None) -> Tensor:
     """`x` repeated to `shape` by NumPy's rule: axes are added in front, sizes of 1 are stretched.
 
+    Sizes are ints, symbolic sizes or integer scalars; `shape` may be an integer tensor of them.
+
     >>> broadcast_to([1.0, 2.0], (3, 2)).type
     TensorType(dtype=graphc.float32, shape=(3, 2))
     """
-    return _broadcast_build(as_tensor(x), as_shape(shape), name)
+    tensor = as_tensor(x)
+    if is_open(shape):
+        return _broadcast_open(tensor, shape, name=name)
+    return _broadcast_build(tensor, as_shape(shape), name)
 
 
-def as_shape(shape: Any) -> Shape:
-    """A shape argument: one size, or a sequence of ints and symbolic sizes."""
-    if isinstance(shape, (Dim, int)) or hasattr(shape, "__index__"):
-        shape = (shape,)
-    return tuple(d if isinstance(d, Dim) else int(d) for d in shape)
+_broadcast_open = with_length("broadcast_to_sizes", ("x", "shape"), same_dtype, _broadcast_build)

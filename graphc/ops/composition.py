@@ -62,7 +62,7 @@ def composition(
             return function(**dict(zip(operands, tensors, strict=True)), **attrs, name=name)
 
         op = Op(
-            function.__name__, "deferred", operands, dtype, _unreachable, _unreachable,
+            function.__name__.strip("_"), "deferred", operands, dtype, _unreachable, _unreachable,
             build=build, vjp=_unreachable, outputs=outputs, rankless=rankless, domain=Domain(()),
         )  # fmt: skip
 

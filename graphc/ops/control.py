@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ STOP_GRADIENT = Op(
 
 def _print_oracle(x: np.ndarray[Any, Any], message: str) -> np.ndarray[Any, Any]:
     text = np.array2string(x, threshold=20, separator=", ")
-    print(f"{message}{text}", flush=True)
+    builtins.print(f"{message}{text}", flush=True)
     return x
 
 

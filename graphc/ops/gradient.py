@@ -1,4 +1,4 @@
-"""`gradients(ys, xs)`: one node that stands for the cotangents of `xs`, until a run knows all types.
+"""`gradients(ys, xs)`: one node that stands for the cotangents of `xs` until all types are known.
 
 The `differentiate` pass expands it by the reverse walk; its types are those of `xs`, so graphs of
 unknown shapes can be differentiated. What cuts a path is found here, when `gradients` is called.
@@ -67,9 +67,15 @@ def _cuts(ys: Sequence[Tensor], x: Tensor, nodes: Sequence[Node]) -> str:
     if not any(y.node in dependent for y in ys):
         return "they do not depend on it" if len(ys) > 1 else "it does not depend on it"
     return "the way is cut by " + ", ".join(
-        f"{node.op.name} ({node.where})" + (f", for {node.op.cuts}" if node.op.cuts else "")
-        for node in cutting[:3]
+        f"{node.op.name} ({node.where}), for {_why(node)}" for node in cutting[:3]
     )
+
+
+def _why(node: Node) -> str:
+    """Why a node lets no gradient through."""
+    if node.op.vjp is None and node.op.cuts:
+        return node.op.cuts
+    return "it reads " + ", ".join(str(t.type) for t in node.inputs if not t.dtype.is_float)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -108,7 +114,9 @@ def gradients(
     """
     outputs, inputs = [as_tensor(y) for y in _as_list(ys)], _as_list(xs)
     if unconnected not in ("error", "zero"):
-        raise GradientError(f'gradients: unconnected must be "error" or "zero", got {unconnected!r}')
+        raise GradientError(
+            f'gradients: unconnected must be "error" or "zero", got {unconnected!r}'
+        )
     if not inputs:
         return []
     for role, tensor in [("y", y) for y in outputs] + [("x", x) for x in inputs]:

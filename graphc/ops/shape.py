@@ -1,7 +1,11 @@
-"""Views that keep every element: reshape and transpose, each its own adjoint's kind."""
+"""Views that keep every element: reshape and transpose, each its own adjoint's kind.
+
+What only renames or reorders axes (expand_dims, squeeze, moveaxis ...) is one of the two.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +14,28 @@ import numpy as np
 from graphc.dims import Dim, Dimension, Shape, floordiv, product
 from graphc.errors import trimmed
 from graphc.graph import Check, Op, Tensor, make
-from graphc.ops.broadcast import as_shape, same_dtype
-from graphc.ops.domain import cases
+from graphc.ops.broadcast import same_dtype
+from graphc.ops.composition import composition, first
+from graphc.ops.domain import Domain, cases
+from graphc.ops.follow import as_shape, is_open, with_length
 from graphc.ops.source import as_tensor, full_of
 from graphc.types import TensorType
 
 # ---------------------------------------------------------------------------- reshape
+
+
+def _is_data(size: Dimension) -> bool:
+    return isinstance(size, Dim) and any(s.source is not None for s in size.symbols())
+
+
+def _differ(check: Check, total: Dimension, target: Dimension) -> bool:
+    """Whether the counts surely differ. Where sizes come from data, the run checks, and no program
+    is tied to their values.
+    """
+    if _is_data(total) or _is_data(target):
+        difference = total - target
+        return isinstance(difference, int) and difference != 0
+    return check.ask(total, target) is False
 
 
 def _reshape_shape(check: Check, x: TensorType, shape: Shape) -> Shape:
@@ -29,14 +49,14 @@ def _reshape_shape(check: Check, x: TensorType, shape: Shape) -> Shape:
     total = product(x.shape)
     rule = f"the number of elements must stay {total}, shape={list(shape)}"
     if not unknown:
-        if check.ask(total, product(shape)) is False:
+        if _differ(check, total, product(shape)):
             check.fail(rule)
         return shape
     known = product(d for i, d in enumerate(shape) if i != unknown[0])
     if isinstance(known, int) and known == 0:
         check.fail(f"-1 is undecidable beside a size of 0, shape={list(shape)}")
     size: Dimension = floordiv(total, known)
-    if check.ask(total, size * known) is False:
+    if _differ(check, total, size * known):
         check.fail(rule)
     return tuple(size if i == unknown[0] else d for i, d in enumerate(shape))
 
@@ -49,23 +69,31 @@ def _reshape_build(x: Tensor, shape: Shape, name: str | None = None) -> Tensor:
         if x.node.op.name == "full":
             make(RESHAPE, (x,), {"shape": shape}, name)  # for its check alone
             return full_of(x.node.attrs["value"], shape, x.dtype, name)
-        if x.node.op is RESHAPE and x.node.name is None and name is None:
-            return _reshape_build(x.node.inputs[0], shape)
     tensor: Tensor = make(RESHAPE, (x,), {"shape": shape}, name)
     return tensor
+
+
+def _reshape_oracle(x: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """By the time of a run every size has been worked out, so -1 is no longer one."""
+    if any(size < 0 for size in shape):
+        raise ValueError(f"a computed size must not be negative, shape={list(shape)}")
+    if x.size != math.prod(shape):
+        raise ValueError(f"the number of elements must stay {x.size}, shape={list(shape)}")
+    return np.reshape(x, shape)
 
 
 RESHAPE = Op(
     "reshape", "view", ("x",),
     dtype=same_dtype,
     shape=_reshape_shape,
-    oracle=lambda x, shape: np.reshape(x, shape),
+    oracle=_reshape_oracle,
     build=_reshape_build,
     vjp=lambda g, y, x, shape: _reshape_build(g, x.shape),
-    rankless=lambda shape: None if -1 in shape else shape,
+    rankless=lambda shape: tuple(Dim.symbol() if d == -1 else d for d in shape),
     domain=cases(
         ((2, 3), {"shape": (3, 2)}), ((2, 3), {"shape": (6,)}), ((), {"shape": (1, 1)}),
         ((0, 2), {"shape": (4, 0)}), ((4,), {"shape": (2, -1)}), ((1, 3), {"shape": (3,)}),
+        ((1,), {"shape": ()}),
         kinds="biuf",
     ),
 )  # fmt: skip
@@ -75,11 +103,19 @@ RESHAPE = Op(
 def reshape(x: Any, shape: Any, *, name: str | None = None) -> Tensor:
     """The elements of `x`, in order, in another shape; one size may be -1, for what is left.
 
+    Sizes are ints, symbolic sizes or integer scalars; `shape` may be an integer tensor of them.
+
     >>> reshape([1, 2, 3, 4], (2, -1)).eval()
     array([[1, 2],
            [3, 4]])
     """
-    return _reshape_build(as_tensor(x), as_shape(shape), name)
+    tensor = as_tensor(x)
+    if is_open(shape):
+        return _reshape_open(tensor, shape, name=name)
+    return _reshape_build(tensor, as_shape(shape), name)
+
+
+_reshape_open = with_length("reshape_to_sizes", ("x", "shape"), same_dtype, _reshape_build)
 
 
 # ---------------------------------------------------------------------------- transpose
@@ -122,6 +158,7 @@ TRANSPOSE = Op(
     oracle=lambda x, axes: np.transpose(x, axes),
     build=_transpose_build,
     vjp=_transpose_vjp,
+    rankless=lambda axes: None if axes is None else tuple(Dim.symbol() for _ in axes),
     domain=cases(
         ((2, 3), {"axes": (1, 0)}), ((2, 1, 3), {"axes": (2, 0, 1)}), ((0, 3), {"axes": None}),
         ((), {"axes": ()}), ((2, 3), {"axes": (-1, 0)}), kinds="biuf",
@@ -136,7 +173,127 @@ def transpose(x: Any, axes: Any = None, *, name: str | None = None) -> Tensor:
     >>> transpose([[1, 2, 3]]).type
     TensorType(dtype=graphc.int64, shape=(3, 1))
     """
-    return _transpose_build(as_tensor(x), axes, name)
+    return _transpose_build(as_tensor(x), None if axes is None else tuple(axes), name)
+
+
+@composition("x", dtype=first)
+def swapaxes(x: Any, axis1: int, axis2: int, *, name: str | None = None) -> Tensor:
+    """`x` with two axes exchanged.
+
+    >>> swapaxes([[1, 2, 3]], 0, -1).eval()
+    array([[1],
+           [2],
+           [3]])
+    """
+    check, rank = check_of(swapaxes, x), len(x.shape)
+    a, b = check.axis(axis1, rank), check.axis(axis2, rank)
+    order = list(range(rank))
+    order[a], order[b] = b, a
+    return _transpose_build(x, order, name)
+
+
+@composition("x", dtype=first)
+def moveaxis(x: Any, source: Any, destination: Any, *, name: str | None = None) -> Tensor:
+    """`x` with the axes `source` (one or several) moved to `destination`, the others in order.
+
+    >>> moveaxis(np.ones((2, 3, 4)), 0, -1).type
+    TensorType(dtype=graphc.float64, shape=(3, 4, 2))
+    """
+    check, rank = check_of(moveaxis, x), len(x.shape)
+    origins, targets = (
+        [check.axis(a, rank) for a in (axes if isinstance(axes, tuple) else (axes,))]
+        for axes in (source, destination)
+    )
+    if (
+        len(origins) != len(targets)
+        or len({*origins}) < len(origins)
+        or len({*targets}) < len(targets)
+    ):
+        check.fail(
+            "source and destination must name equally many axes, each once, "
+            f"source={source} destination={destination}"
+        )
+    order = [axis for axis in range(rank) if axis not in origins]
+    for target, axis in sorted(zip(targets, origins, strict=True)):
+        order.insert(target, axis)
+    return _transpose_build(x, order, name)
+
+
+# ---------------------------------------------------------------------------- axes of size one
+
+
+@composition("x", dtype=first)
+def expand_dims(x: Any, axis: Any, *, name: str | None = None) -> Tensor:
+    """`x` with axes of size 1 inserted, which stand at `axis` (one or several) of the result.
+
+    >>> expand_dims([1, 2], 0).eval()
+    array([[1, 2]])
+    """
+    count = len(axis) if isinstance(axis, tuple) else 1
+    rank = len(x.shape) + count
+    added = check_of(expand_dims, x).axes(axis, rank)
+    sizes = iter(x.shape)
+    return _reshape_build(x, tuple(1 if i in added else next(sizes) for i in range(rank)), name)
+
+
+def _squeezed(check: Check, x: Any, axis: Any) -> Shape | None:
+    """The shape that is left; None where a symbolic size may be 1."""
+    shape = x.shape
+    if axis is None:
+        ones = [check.ask(d, 1) for d in shape]
+        if None in ones:
+            return None
+        return tuple(d for d, one in zip(shape, ones, strict=True) if not one)
+    axes = check.axes(axis, len(shape))
+    for a in axes:
+        check.equal(shape[a], 1, f"only an axis of size 1 can be squeezed, axis={a}")
+    return tuple(d for a, d in enumerate(shape) if a not in axes)
+
+
+def _squeeze_build(x: Tensor, axis: Any = None, name: str | None = None) -> Tensor:
+    if x.shape is not None:
+        check = Check(SQUEEZE, (x,), {"axis": axis})
+        shape = _squeezed(check, x, axis)
+        if check.settled and shape is not None:
+            return _reshape_build(x, shape, name)
+    waiting: Tensor = make(SQUEEZE, (x,), {"axis": axis}, name)
+    return waiting
+
+
+def _waits(*_: Any, **__: Any) -> Any:
+    raise AssertionError("specialise replaces every deferred op before a graph is run")
+
+
+SQUEEZE = Op(
+    "squeeze", "deferred", ("x",), same_dtype, _squeezed, _waits,
+    build=_squeeze_build, vjp=_waits, domain=Domain(()),
+)  # fmt: skip
+
+
+@trimmed
+def squeeze(x: Any, axis: Any = None, *, name: str | None = None) -> Tensor:
+    """`x` without the axes `axis` (one or several), whose sizes must be 1; None: all such axes.
+
+    >>> squeeze([[1, 2]], 0).eval()
+    array([1, 2])
+    """
+    axes = tuple(axis) if isinstance(axis, list) else axis
+    return _squeeze_build(as_tensor(x), axes, name)
+
+
+@trimmed
+def ravel(x: Any, *, name: str | None = None) -> Tensor:
+    """The elements of `x`, in order, along one axis.
+
+    >>> ravel([[1, 2], [3, 4]]).eval()
+    array([1, 2, 3, 4])
+    """
+    return _reshape_build(as_tensor(x), (-1,), name)
+
+
+def check_of(builder: Any, *tensors: Tensor) -> Check:
+    """The check of one application of a builder that a decorator made."""
+    return Check(builder.op, tensors, {})
 
 
 def size_tuple(dims: Sequence[Dimension]) -> tuple[Dimension, ...]:

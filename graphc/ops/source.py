@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import Dim, Dimension, Shape
-from graphc.dtypes import DType, as_dtype, floating, int64, promote, weak
+from graphc.dtypes import DType, as_dtype, float32, floating, int64, promote, weak
 from graphc.errors import DTypeError, ShapeError, trimmed
 from graphc.graph import Check, Op, Tensor, frozen_array, make
 from graphc.ops.domain import Domain, cases
@@ -129,7 +129,7 @@ def full_of(value: Any, shape: Shape, dtype: DType, name: str | None = None) -> 
     return make(FULL, (), {"value": value, "shape": shape, "dtype": dtype}, name)
 
 
-def _array_of(value: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
+def array_of(value: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
     """NumPy's reading of a value, with Python floats as float32."""
     try:
         array = np.asarray(value)
@@ -162,10 +162,20 @@ def _check_range(array: np.ndarray[Any, Any], dtype: DType) -> None:
     if dtype.kind not in "iu" or array.size == 0:
         return
     if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
-        raise DTypeError(f"constant: {_brief(array)} has fractions, which {dtype} does not hold")
+        raise DTypeError(f"{dtype} holds no fractions, got {_brief(array.tolist())}")
     limits = np.iinfo(dtype.numpy)
     if int(array.min()) < limits.min or int(array.max()) > limits.max:
-        raise DTypeError(f"constant: {_brief(array)} does not fit {dtype}")
+        raise DTypeError(
+            f"{dtype} holds {limits.min} to {limits.max}, got {_brief(array.tolist())}"
+        )
+
+
+def _check_weak(number: float, dtype: DType) -> None:
+    """A Python number must fit the dtype of the tensor that it stands beside."""
+    try:
+        _check_range(np.asarray(number), dtype)
+    except DTypeError as error:
+        raise DTypeError(f"a number takes the dtype of the tensor beside it: {error}") from None
 
 
 def as_tensor(value: Any, dtype: DType | None = None, like: DType | None = None) -> Tensor:
@@ -180,7 +190,7 @@ def as_tensor(value: Any, dtype: DType | None = None, like: DType | None = None)
         return make(SIZE, (), {"dim": value, "dtype": kept})
     if isinstance(value, (bool, int, float)):
         kept = dtype or weak(value, like)
-        _check_range(np.asarray(value), kept)
+        _check_weak(value, kept)
         return full_of(value, (), kept)
     if isinstance(value, (list, tuple)) and _holds_tensors(value):
         raise DTypeError(
@@ -190,7 +200,7 @@ def as_tensor(value: Any, dtype: DType | None = None, like: DType | None = None)
         value, "__array__"
     ):
         raise DTypeError(f"no tensor can be made of {_brief(value)} ({type(value).__name__})")
-    return literal(_array_of(value, dtype))
+    return literal(array_of(value, dtype))
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -213,7 +223,10 @@ def as_tensors(values: Sequence[Any]) -> list[Tensor]:
         weak_type = weak(0 if isinstance(number, Dim) else number, meeting)
         if meeting is None or weak_type.kind == "f" or meeting.kind == "b":
             meeting = weak_type if meeting is None or meeting.kind != "f" else meeting
-    return [as_tensor(v, like=meeting) for v in values]
+    tensors = [as_tensor(v, like=meeting) for v in values]
+    if numbers_only and meeting is float32 and any(isinstance(v, float) for v in numbers_only):
+        return [t.astype(float32) if t.dtype.kind in "iu" else t for t in tensors]
+    return tensors
 
 
 # ---------------------------------------------------------------------------- public builders
@@ -245,7 +258,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     """
     if isinstance(value, Tensor):
         raise DTypeError(f"constant: the value must be known now, got the tensor {value!r}")
-    array = _array_of(value, None if dtype is None else as_dtype(dtype))
+    array = array_of(value, None if dtype is None else as_dtype(dtype))
     if shape is not None:
         wanted = declared_shape(shape)
         try:
@@ -280,7 +293,7 @@ class Variable(Tensor):
         if isinstance(value, Tensor):
             initial = value if kept is None or value.dtype is kept else value.astype(kept)
         else:
-            initial = literal(_array_of(value, kept))
+            initial = literal(array_of(value, kept))
         attrs = {"dtype": initial.dtype, "shape": initial.shape}
         built: Tensor = make(VARIABLE, (), attrs, name)
         super().__init__(built.node, 0, built.type)

@@ -1,20 +1,28 @@
 """The passes, in order. Each is one file and one pure function `Graph -> Graph` of the same name.
 
 `stabilise` stands before `differentiate`, so that what is differentiated is already the stable
-form, and again after it, for what the gradient brings.
+form, and again after it, for what the gradient brings; `merge_common` likewise, since what is
+merged before is differentiated once.
 """
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from graphc import config
 from graphc.errors import CompileError
 from graphc.graph import Graph
 from graphc.passes.differentiate import differentiate
+from graphc.passes.fold_constants import fold_constants
+from graphc.passes.merge_common import merge_common
+from graphc.passes.remove_dead import remove_dead
+from graphc.passes.simplify_algebra import simplify_algebra
 from graphc.passes.specialise import specialise
+from graphc.passes.stabilise import stabilise
 from graphc.show import show_graph
 from graphc.verify import Verifier
 
@@ -22,34 +30,76 @@ Pass: TypeAlias = Callable[[Graph], Graph]
 
 PIPELINE: tuple[Pass, ...] = (
     specialise,
+    stabilise,
+    merge_common,
     differentiate,
+    fold_constants,
+    simplify_algebra,
+    stabilise,
+    merge_common,
+    remove_dead,
 )
 
 Observer: TypeAlias = Callable[[str, Graph, float], None]
 
 
+def observers(*listed: Observer | None) -> Observer | None:
+    """Several observers as one; those that are None are left out."""
+    present = [observe for observe in listed if observe is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+
+    def observe_all(name: str, graph: Graph, seconds: float) -> None:
+        for observe in present:
+            observe(name, graph, seconds)
+
+    return observe_all
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the cycle collector: nodes make no cycles, and walking them again and again is the
+    larger part of the time that a large graph takes."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def optimise(
     graph: Graph, observe: Observer | None = None, pipeline: tuple[Pass, ...] = PIPELINE
 ) -> Graph:
-    """Run the passes, verifying after each. `observe` gets each name, result and seconds taken.
+    """Run the passes, verifying after each.
 
-    A pass that breaks the graph raises a CompileError with the graph before and after.
+    `observe` gets "build" and the graph as it came, then each pass's name, result and seconds. A
+    pass that breaks the graph raises a CompileError with the graph before and after.
     """
     verifier = Verifier()
     skipped = config.skipped_passes()
+    if observe is not None:
+        observe("build", graph, 0.0)
     for step in pipeline:
         if step.__name__ in skipped:
             continue
         start = time.perf_counter()
-        result = step(graph)
-        try:
-            verifier.check(result)
-        except CompileError as error:
-            raise CompileError(
-                f"the pass {step.__name__} broke the graph: {error}\n"
-                f"before:\n{show_graph(graph)}after:\n{show_graph(result)}"
-            ) from error
+        with _without_collection():
+            result = step(graph)
+            if result is not graph:
+                _verify(verifier, step.__name__, graph, result)
         graph = result
         if observe is not None:
             observe(step.__name__, graph, time.perf_counter() - start)
     return graph
+
+
+def _verify(verifier: Verifier, name: str, before: Graph, after: Graph) -> None:
+    try:
+        verifier.check(after)
+    except CompileError as error:
+        raise CompileError(
+            f"the pass {name} broke the graph: {error}\n"
+            f"before:\n{show_graph(before)}after:\n{show_graph(after)}"
+        ) from error

@@ -13,7 +13,9 @@ from graphc.context import Origin, Scope, on_behalf
 from graphc.errors import CompileError
 from graphc.graph import Graph, Node, Rewriter, Tensor, topological
 from graphc.ops.broadcast import broadcast_to
+from graphc.ops.control import identity
 from graphc.ops.gradient import GRADIENT, parts, reached_from, zeros_like_type
+from graphc.passes.sweep import protected, uniform
 
 
 class _Mirror:
@@ -23,11 +25,13 @@ class _Mirror:
         self._scopes: dict[Scope | None, Scope] = {None: root}
 
     def __getitem__(self, scope: Scope | None) -> Scope:
-        found = self._scopes.get(scope)
-        if found is None:
+        missing = []
+        while (found := self._scopes.get(scope)) is None:
             assert scope is not None
-            found = Scope(scope.name, self[scope.parent])  # as deep as the scopes nest
-            self._scopes[scope] = found
+            missing.append(scope)
+            scope = scope.parent
+        for inner in reversed(missing):
+            found = self._scopes[inner] = Scope(inner.name, found)
         return found
 
 
@@ -38,16 +42,29 @@ class _Cotangents:
         self._parts: dict[Node, dict[int, list[Tensor]]] = {}
 
     def add(self, tensor: Tensor, cotangent: Tensor) -> None:
+        """One more contribution."""
         self._parts.setdefault(tensor.node, {}).setdefault(tensor.index, []).append(cotangent)
 
     def total(self, node: Node, index: int) -> Tensor | None:
         """The sum for one output; kept, so that it is built once."""
-        listed = self._parts.get(node, {}).get(index)
-        if not listed:
+        outputs = self._parts.get(node)
+        if outputs is None or index not in outputs:
             return None
+        listed = outputs[index]
         while len(listed) > 1:  # pairwise, so that depth is the logarithm of the uses
-            listed.append(listed.pop(0) + listed.pop(0))
+            odd = listed[-1:] if len(listed) % 2 else []
+            listed = [a + b for a, b in zip(listed[::2], listed[1::2], strict=False)] + odd
+        outputs[index] = listed
         return listed[0]
+
+
+def _plain(cotangent: Tensor) -> Tensor:
+    """A cotangent without the factor 1 that each seed starts as."""
+    if cotangent.node.op.name == "multiply":
+        a, b = cotangent.node.inputs
+        if a.type == b.type:
+            return b if uniform(a) == 1 else a if uniform(b) == 1 else cotangent
+    return cotangent
 
 
 def _check(node: Node, x: Tensor, cotangent: Tensor) -> Tensor:
@@ -71,28 +88,24 @@ def _pull_back(node: Node, ys: dict[Node, dict[int, Tensor]], flowing: _Cotangen
     found = [flowing.total(node, i) for i in range(len(node.types))]
     if all(g is None for g in found):
         return
-    tensors = [
-        outputs[i] if i in outputs else Tensor(node, i, t) for i, t in enumerate(node.types)
-    ]
+    tensors = [outputs[i] if i in outputs else Tensor(node, i, t) for i, t in enumerate(node.types)]
     filled = [zeros_like_type(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
     assert node.op.vjp is not None
     if node.op.outputs is None:
         result = node.op.vjp(filled[0], tensors[0], *node.inputs, **node.attrs)
     else:
         result = node.op.vjp(tuple(filled), tuple(tensors), *node.inputs, **node.attrs)
-    listed: Sequence[Tensor | None] = (
-        result if isinstance(result, (tuple, list)) else (result,)
-    )
+    listed: Sequence[Tensor | None] = result if isinstance(result, (tuple, list)) else (result,)
     for x, cotangent in zip(node.inputs, listed, strict=True):
         if cotangent is not None and x.dtype.is_float:
-            flowing.add(x, _check(node, x, cotangent))
+            flowing.add(x, _check(node, x, _plain(cotangent)))
 
 
 def _expand(gradient: Node, source: Origin) -> list[Tensor]:
     """The cotangents that one gradient node stands for."""
     ys, seeds, xs = parts(gradient)
     nodes = topological(ys)
-    sources, reached = reached_from(xs, nodes)
+    _, reached = reached_from(xs, nodes)
     used: dict[Node, dict[int, Tensor]] = {}
     for tensor in (*ys, *(t for node in nodes for t in node.inputs)):
         used.setdefault(tensor.node, {})[tensor.index] = tensor
@@ -110,25 +123,28 @@ def _expand(gradient: Node, source: Origin) -> list[Tensor]:
     return [zeros_like_type(x) if g is None else g for x, g in zip(xs, found, strict=True)]
 
 
-def _ready(gradient: Node) -> bool:
-    return all(
-        t.shape is not None and t.node.settled
-        for node in topological(gradient.inputs)
-        for t in node.inputs
-    ) and all(t.shape is not None for t in gradient.inputs)
+def _open(graph: Graph) -> set[Node]:
+    """The nodes at or behind which some type is not known yet: no gradient goes through them."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        settled = node.settled and all(t.shape is not None for t in node.types)
+        if not settled or not found.isdisjoint([t.node for t in node.inputs]):
+            found.add(node)
+    return found
 
 
 def differentiate(graph: Graph) -> Graph:
     """Replace each gradient whose types are all known by what it stands for."""
     if not any(node.op is GRADIENT for node in graph.nodes):
         return graph
+    waiting, kept = _open(graph), protected(graph)
     rewriter = Rewriter()
     with on_behalf(graph.nodes[0].where, None) as source:
         for node in graph.nodes:
             current = rewriter.visit(node)
-            if current.op is GRADIENT and _ready(current):
+            if node.op is GRADIENT and node not in waiting:
                 source.where, source.scope = node.where, node.scope
-                rewriter.replace(node, _expand(current, source))
+                found = _expand(current, source)
+                # a cotangent may be an older tensor; one that is itself an x must stand apart
+                rewriter.replace(node, list(map(identity, found)) if node in kept else found)
     return graph.with_roots([rewriter.resolve(t) for t in graph.roots])
-
-

@@ -8,15 +8,15 @@ assumptions: a compiled graph holds for all sizes that give the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphc.context import on_behalf
+from graphc.context import Origin, caller, on_behalf
 from graphc.dims import Dim, Dimension, Symbol, substitute
 from graphc.graph import ASSUMPTIONS, Graph, Node, Rewriter, Tensor, make
 from graphc.ops.control import identity
-from graphc.ops.gradient import GRADIENT, parts
-from graphc.ops.source import PLACEHOLDER
+from graphc.ops.source import PLACEHOLDER, VARIABLE
+from graphc.passes.sweep import protected
 from graphc.types import TensorType
 
 
@@ -39,7 +39,7 @@ def _substituted(value: Any, values: Mapping[Symbol, Dimension]) -> Any:
 def _inputs(
     graph: Graph, types: Mapping[Tensor, TensorType], values: Mapping[Symbol, Dimension]
 ) -> dict[Tensor, Tensor]:
-    """For each fed tensor, the placeholder of its refined type; itself where that says nothing new."""
+    """For each fed tensor, the placeholder of its refined type; itself where that is no news."""
     replaced = {}
     for tensor in graph.inputs:
         refined = types.get(tensor, tensor.type).substitute(values)
@@ -53,58 +53,88 @@ def _inputs(
     return replaced
 
 
-def _differentiated(graph: Graph) -> frozenset[Tensor]:
-    """Inner tensors that gradients are taken for: they must stay tensors of their own."""
-    return frozenset(
-        x for node in graph.nodes if node.op is GRADIENT for x in parts(node)[2] if x.node.inputs
-    )
-
-
-def _replay(node: Node, current: Node, attrs: dict[str, Any], kept: bool) -> Any:
+def _replay(current: Node, kept: bool) -> list[Tensor]:
     """The outputs of a node built again; never an older tensor where it must be kept apart."""
-    new = current.op.replay(current.inputs, attrs, node.name)
+    new = current.op.replay(current.inputs, current.attrs, current.name)
     outputs = [new] if isinstance(new, Tensor) else list(new)
     if kept:
-        outputs = [identity(t) if t in current.inputs or _older(t, node) else t for t in outputs]
+        return [identity(t) if t.node.serial < current.serial else t for t in outputs]
     return outputs
 
 
-def _older(tensor: Tensor, node: Node) -> bool:
-    return tensor.node.serial < node.serial
-
-
-def _once(graph: Graph, values: Mapping[Symbol, Dimension]) -> Graph:
+def _learn(
+    old: Sequence[TensorType], new: Sequence[Tensor], learned: dict[Symbol, Dimension]
+) -> None:
+    """Note what sizes turned out to be that only an unknown rank left open, as -1 in a reshape."""
     assumptions = ASSUMPTIONS.get()
-    replaced = _inputs(graph, assumptions.types if assumptions else {}, values)
-    kept = _differentiated(graph)
-    kept_nodes = {t.node for t in kept}
-    rewriter = Rewriter({old: new for old, new in replaced.items() if old is not new})
-    first = graph.nodes[0].where if graph.nodes else None
-    if first is None:
-        return graph.with_roots(
-            [rewriter.resolve(t) for t in graph.roots], [replaced[t] for t in graph.inputs]
-        )
-    with on_behalf(first, None) as source:
+    fed = assumptions.sizes if assumptions else {}
+    for type, tensor in zip(old, new, strict=True):
+        if type.shape is None or tensor.shape is None or len(type.shape) != len(tensor.shape):
+            continue
+        for before, after in zip(type.shape, tensor.shape, strict=True):
+            symbol = before.as_symbol() if isinstance(before, Dim) else None
+            if symbol is None or symbol in fed or symbol.name is not None or before == after:
+                continue
+            known = after.symbols() if isinstance(after, Dim) else ()
+            if symbol.source is None and all(s in fed or s.name is not None for s in known):
+                learned[symbol] = after
+
+
+class _Specialiser:
+    """One walk: which nodes must be built again, and what has become of them."""
+
+    def __init__(
+        self, graph: Graph, replaced: Mapping[Tensor, Tensor], values: Mapping[Symbol, Dimension]
+    ) -> None:
+        self._values = values
+        self.learned: dict[Symbol, Dimension] = {}
+        self._kept = protected(graph)
+        self._rewriter = Rewriter({old: new for old, new in replaced.items() if old is not new})
+        self.resolve = self._rewriter.resolve
+
+    def walk(self, graph: Graph, source: Origin) -> None:
+        """Go over all nodes, inputs first."""
+        values, visit = self._values, self._rewriter.visit
         for node in graph.nodes:
-            attrs = substitute_attrs(node.attrs, values) if values else node.attrs
-            inputs = tuple(map(rewriter.resolve, node.inputs))
-            retyped = any(
-                a.type is not b.type and a.type != b.type
-                for a, b in zip(inputs, node.inputs, strict=True)
-            )
-            if node.settled and attrs is node.attrs and not retyped:
-                rewriter.visit(node)
+            current = visit(node)
+            attrs = substitute_attrs(node.attrs, values) if values and node.attrs else node.attrs
+            if node.op is VARIABLE:
+                continue  # a variable is itself, and what a session stores by
+            if node.settled and attrs is node.attrs and not _retyped(current, node):
                 continue
             if not node.inputs and attrs is node.attrs:
                 continue
             source.where, source.scope = node.where, node.scope
-            current = Node(
-                node.op, inputs, attrs, node.types, node.name, node.scope, node.where, False
+            fresh = Node(
+                node.op, current.inputs, attrs, node.types, node.name, node.scope, node.where, False
             )
-            rewriter.replace(node, _replay(node, current, attrs, node in kept_nodes))
-    return graph.with_roots(
-        [rewriter.resolve(t) for t in graph.roots], [replaced[t] for t in graph.inputs]
+            outputs = _replay(fresh, node in self._kept)
+            _learn(node.types, outputs, self.learned)
+            self._rewriter.replace(node, outputs)
+
+
+def _retyped(current: Node, node: Node) -> bool:
+    """Whether more is known of an input than when the node was built."""
+    return current is not node and any(
+        new.type is not old.type and new.type != old.type
+        for new, old in zip(current.inputs, node.inputs, strict=True)
     )
+
+
+def _once(
+    graph: Graph, values: Mapping[Symbol, Dimension]
+) -> tuple[Graph, dict[Symbol, Dimension]]:
+    assumptions = ASSUMPTIONS.get()
+    replaced = _inputs(graph, assumptions.types if assumptions else {}, values)
+    specialiser = _Specialiser(graph, replaced, values)
+    with on_behalf(caller(), None) as source:
+        specialiser.walk(graph, source)
+    roots = [specialiser.resolve(t) for t in graph.roots]
+    inputs = [replaced[t] for t in graph.inputs]
+    pairs = zip((*roots, *inputs), (*graph.roots, *graph.inputs), strict=True)
+    if all(new is old for new, old in pairs):
+        return graph, specialiser.learned
+    return graph.with_roots(roots, inputs), specialiser.learned
 
 
 def specialise(graph: Graph) -> Graph:
@@ -112,8 +142,8 @@ def specialise(graph: Graph) -> Graph:
     assumptions = ASSUMPTIONS.get()
     values: Mapping[Symbol, Dimension] = assumptions.solved() if assumptions else {}
     while True:
-        result = _once(graph, values)
-        solved = assumptions.solved() if assumptions else {}
+        result, learned = _once(graph, values)
+        solved = {**values, **learned, **(assumptions.solved() if assumptions else {})}
         if solved == values:
             return result
         values = solved

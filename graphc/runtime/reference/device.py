@@ -90,7 +90,7 @@ class ReferenceProgram:
         node = step.node
         arrays = [values[slot] for slot in step.inputs]
         if node.op is VARIABLE:
-            results = (environment.variables[node],)
+            results: Sequence[Any] = (environment.variables[node],)
         elif node.op is ENTROPY:
             results = (environment.entropy,)
         else:

@@ -1,0 +1,171 @@
+"""What a picture is made of. Enters: a graph. Leaves: boxes (its nodes and its updates) and wires.
+
+A wire is one use of one tensor, so `x * x` has two. Boxes carry only text and references to other
+boxes: what draws them needs to know nothing of graphs. `%3` and `?0` are those of `show`.
+"""
+
+from __future__ import annotations
+
+import linecache
+from dataclasses import dataclass, field
+
+from graphc.context import Scope, Where
+from graphc.draw.text import clean
+from graphc.graph import Graph, Node, Tensor
+from graphc.show import Naming, node_line
+
+KINDS = {"placeholder": "placeholder", "variable": "variable"}
+LEGEND = {
+    "placeholder": "placeholder: fed",
+    "variable": "variable: kept by a session",
+    "constant": "constant, or made of nothing",
+    "op": "operation",
+    "gradient": "operation of a gradient",
+    "update": "update: written to a variable",
+    "folded": "folded scope",
+    "segment": "folded stretch of nodes",
+}
+
+
+@dataclass(eq=False, slots=True)
+class Box:
+    """One vertex: a node of the graph, or an update."""
+
+    kind: str  # a key of LEGEND
+    title: str
+    subtitle: str
+    where: str
+    source: str  # the text of the user's line, where it can be read
+    detail: str  # the line of the listing
+    operation: str
+    types: str
+    gradient: bool
+    scope: Scope | None
+    fetched: bool = False
+    writes: Box | None = None
+    parent: Group | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Boxes and groups that can be folded into one box: a scope, or a stretch of the order."""
+
+    title: str
+    kind: str  # "root", "scope" or "segment"
+    gradient: bool
+    parent: Group | None
+    members: list[Box | Group] = field(default_factory=list)
+    summary: str = ""
+    count: int = 0  # the boxes inside, at any depth
+
+
+@dataclass(eq=False, slots=True)
+class Wire:
+    """One use of one tensor."""
+
+    tail: Box
+    output: int
+    head: Box
+    operand: str
+    type: str
+    label: str  # the type; with the output's number, where the tail has several
+
+
+def _kind(node: Node, fed: bool) -> str:
+    if fed:
+        return "placeholder"
+    if node.op.name in KINDS:
+        return KINDS[node.op.name]
+    if node.scope is not None and node.scope.gradient:
+        return "gradient"
+    if node.op.family == "gradient":
+        return "gradient"
+    return "constant" if node.op.family == "source" and not node.inputs else "op"
+
+
+def operand_name(node: Node, position: int) -> str:
+    """What the op calls the operand."""
+    params = node.op.params
+    if not params:
+        return str(position)
+    if len(params) == 1 and len(node.inputs) > 1:
+        return f"{params[0]}[{position}]"
+    if position < len(params):
+        return params[position]
+    return f"{params[-1]}[{position - len(params) + 1}]"
+
+
+def _line(where: Where) -> str:
+    text = linecache.getline(where.file, where.line).strip()
+    return clean(text, 160) if text else ""
+
+
+def _box(node: Node, naming: Naming, fed: bool) -> Box:
+    line = node_line(node, naming)  # names the node and its sizes in the order of the listing
+    name, attrs = naming.node(node), naming.attrs(node)
+    operation = "fed" if fed else node.op.name
+    title = operation if node.name is None else node.name
+    subtitle = f"%{name}" if node.name is None else operation
+    if attrs and node.op.family != "gradient":
+        subtitle += f"  {attrs}"
+    kind = _kind(node, fed)
+    return Box(
+        kind, clean(title), clean(subtitle), clean(str(node.where)), _line(node.where),
+        clean(line, 400), operation, clean(", ".join(map(naming.type, node.types)), 200),
+        node.scope is not None and node.scope.gradient, node.scope,
+    )  # fmt: skip
+
+
+def _update(variable: Tensor, value: Tensor, target: Box, naming: Naming) -> Box:
+    node = value.node
+    name = naming.tensor(variable)
+    title = name if variable.node.name is None else name[1:]
+    detail = f"update {name} = {naming.tensor(value)}"
+    gradient = node.scope is not None and node.scope.gradient
+    scope = variable.node.scope if gradient else node.scope
+    return Box(
+        "update", clean(title), "update", clean(str(node.where)), _line(node.where),
+        clean(detail, 400), "update", naming.type(variable.type), False, scope, writes=target,
+    )  # fmt: skip
+
+
+class Boxes:
+    """All boxes of a graph, in topological order, and its wires."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._naming = naming = Naming()
+        self._of: dict[Node, Box] = {}
+        self.wires: list[Wire] = []
+        fed = {t.node for t in graph.inputs}
+        listed = list(dict.fromkeys([t.node for t in graph.inputs] + list(graph.nodes)))
+        for node in listed:
+            self._of[node] = _box(node, naming, node in fed)
+        for node in graph.nodes:
+            if node not in fed:
+                self._connect(node)
+        self.boxes = list(self._of.values())
+        for tensor in graph.outputs:
+            self._of[tensor.node].fetched = True
+        for variable, value in graph.updates:
+            self._add_update(variable, value)
+
+    def _connect(self, node: Node) -> None:
+        head = self._of[node]
+        for position, tensor in enumerate(node.inputs):
+            self._wire(tensor, head, operand_name(node, position))
+
+    def _wire(self, tensor: Tensor, head: Box, operand: str) -> None:
+        type = self._naming.type(tensor.type)
+        several = len(tensor.node.types) > 1
+        label = f"output {tensor.index}: {type}" if several else type
+        wire = Wire(self._of[tensor.node], tensor.index, head, operand, type, clean(label, 80))
+        self.wires.append(wire)
+
+    def _add_update(self, variable: Tensor, value: Tensor) -> None:
+        target = self._of.get(variable.node)
+        if target is None:  # written without being read
+            target = self._of[variable.node] = _box(variable.node, self._naming, False)
+            self.boxes.append(target)
+        box = _update(variable, value, target, self._naming)
+        self.boxes.append(box)
+        self._wire(value, box, "value")

@@ -1,0 +1,167 @@
+"""A picture as DOT text. Enters: a tree of boxes. Leaves: what `dot` reads, whatever the names.
+
+Labels are graphviz's HTML-like ones: texts are escaped for XML there, and for quoted strings in
+tooltips. Vertices are called b0, b1 ..., never by names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from graphc.draw.boxes import LEGEND, Box, Group
+from graphc.draw.fold import Member, Tree, View, edges_of, view_of
+from graphc.draw.text import clean
+
+STYLES = {  # shape, fill, line: no two kinds share a shape and a colour
+    "placeholder": ("invhouse", "#d5f2e3", "#12805c"),
+    "variable": ("cylinder", "#ffe9c2", "#b26a00"),
+    "constant": ("note", "#eceff3", "#7a8594"),
+    "op": ("box", "#e3edff", "#3566c0"),
+    "gradient": ("box", "#efe4ff", "#7b45c4"),
+    "update": ("cds", "#ffdfdf", "#c23b3b"),
+    "folded": ("folder", "#f7f8fb", "#4b5565"),
+    "segment": ("box3d", "#f2f0e6", "#7d7453"),
+}
+HEADER = """digraph graphc {
+  graph [rankdir=TB fontname="Helvetica" fontsize=12 bgcolor="white" labeljust=l]
+  graph [nodesep=0.35 ranksep=0.55 tooltip="graphc"]
+  node [fontname="Helvetica" fontsize=11 style=filled penwidth=1.2 margin="0.12,0.07"]
+  edge [fontname="Helvetica" fontsize=9 color="#6b7686" fontcolor="#3d4653" arrowsize=0.6]
+"""
+
+
+def quoted(text: str) -> str:
+    """A quoted string in which every backslash is one."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+ENTITIES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "]": "&#93;"}
+)  # graphviz 2.43 refuses a bold text of nothing but `]`
+
+
+def escaped(text: str) -> str:
+    """Text inside an HTML-like label, or inside HTML."""
+    return text.translate(ENTITIES)
+
+
+def _label(title: str, subtitle: str, where: str = "") -> str:
+    parts = [f"<B>{escaped(title)}</B>"]
+    parts += [f'<FONT POINT-SIZE="9">{escaped(clean(subtitle, 60))}</FONT>'] if subtitle else []
+    parts += [f'<FONT POINT-SIZE="8" COLOR="#5f6875">{escaped(where)}</FONT>'] if where else []
+    return "<" + "<BR/>".join(parts) + ">"
+
+
+def _style(kind: str, gradient: bool = False, fetched: bool = False) -> str:
+    shape, fill, line = STYLES[kind]
+    style = "filled,rounded" if shape == "box" else "filled"
+    if gradient:
+        style += ",dashed"
+        line = STYLES["gradient"][2]
+    width = " penwidth=3" if fetched else ""
+    width += ' margin="0.25,0.14"' if shape == "cds" else ""  # its arrow leaves less room
+    return f'shape={shape} fillcolor="{fill}" color="{line}" style="{style}"{width}'
+
+
+def kind_of(member: Member) -> str:
+    """Its row in the legend."""
+    if isinstance(member, Box):
+        return member.kind
+    return "segment" if member.kind == "segment" else "folded"
+
+
+def _vertex(member: Member, identifier: str) -> str:
+    if isinstance(member, Group):
+        label = _label(member.title, member.summary)
+        style = _style(kind_of(member), member.gradient)
+        return f"{identifier} [label={label} {style} tooltip={quoted(member.summary)}]"
+    label = _label(member.title, member.subtitle, member.where)
+    style = _style(member.kind, member.gradient, member.fetched)
+    tooltip = member.detail if not member.source else f"{member.detail}  |  {member.source}"
+    return f"{identifier} [label={label} {style} tooltip={quoted(tooltip)}]"
+
+
+def _cluster_header(group: Group, number: int, indent: str) -> Iterator[str]:
+    line = "#7b45c4" if group.gradient else "#9aa5b5"
+    style = "rounded,dashed" if group.gradient else "rounded"
+    fill = "#faf6ff" if group.gradient else "#fbfcfe"
+    yield f"{indent}subgraph cluster_{number} {{"
+    title = f"<B>{escaped(group.title)}</B>"
+    yield f'{indent}  label=<{title}> style="{style},filled" color="{line}" fillcolor="{fill}"'
+    yield f"{indent}  tooltip={quoted(group.summary)}"
+
+
+def _body(view: View, identifiers: dict[Member, str]) -> Iterator[str]:
+    """Vertices inside their clusters. The stack holds members, and lines that close a cluster."""
+    number = 0
+    stack: list[tuple[Member | str, str]] = [(m, "  ") for m in reversed(view.root.members)]
+    while stack:
+        member, indent = stack.pop()
+        if isinstance(member, str):
+            yield member
+        elif isinstance(member, Group) and member in view.opened:
+            yield from _cluster_header(member, number, indent)
+            number += 1
+            stack.append((f"{indent}}}", indent))
+            stack += [(m, indent + "  ") for m in reversed(member.members)]
+        else:
+            yield indent + _vertex(member, identifiers[member])
+
+
+def _edges(tree: Tree, view: View, identifiers: dict[Member, str]) -> Iterator[str]:
+    for edge in edges_of(tree, view):
+        ends = f"{identifiers[edge.tail]} -> {identifiers[edge.head]}"
+        tip = quoted(edge.tooltip)
+        yield f"  {ends} [label={quoted(edge.label)} tooltip={tip} labeltooltip={tip}]"
+
+
+def _writes(view: View, identifiers: dict[Member, str]) -> Iterator[str]:
+    """From each update back to its variable: dotted, and without a say in the layout."""
+    drawn = set()
+    for box, member in view.visible.items():
+        if box.writes is None:
+            continue
+        ends = (identifiers[member], identifiers[view.visible[box.writes]])
+        if ends[0] != ends[1] and (*ends, box.types) not in drawn:
+            drawn.add((*ends, box.types))
+            label = quoted(f"writes {box.types}")
+            yield (
+                f"  {ends[0]} -> {ends[1]} [label={label} style=dotted constraint=false "
+                'color="#c23b3b" fontcolor="#c23b3b"]'
+            )
+
+
+def _legend(kinds: list[str]) -> Iterator[str]:
+    """One sample of each kind that occurs, beside the picture."""
+    yield "  subgraph cluster_legend {"
+    yield '    label="legend" style="rounded" color="#c9d0da" fontcolor="#5f6875" fontsize=10'
+    yield '    node [fontsize=9 margin="0.1,0.04" height=0.25]'
+    for kind in kinds:
+        yield f"    legend_{kind} [label={quoted(LEGEND[kind])} {_style(kind)}]"
+    yield (
+        '    legend_edges [shape=plaintext style="" fontcolor="#5f6875" '
+        'label="edge: dtype[shape] of one use\\lthick border: fetched\\ldashed violet: gradient\\l"]'
+    )
+    names = [*(f"legend_{kind}" for kind in kinds), "legend_edges"]
+    rows = [names[i : i + 3] for i in range(0, len(names), 3)]
+    for row in rows:
+        yield f"    {{rank=same {' '.join(row)}}}"
+    for above, below in pairwise(rows):
+        for a, b in zip(above, below, strict=False):
+            yield f"    {a} -> {b} [style=invis]"
+    yield "  }"
+
+
+def dot_of(tree: Tree, depth: int | None = None) -> str:
+    """The DOT text of a tree of boxes."""
+    view = view_of(tree, depth)
+    members = view.members()
+    identifiers = {member: f"b{i}" for i, member in enumerate(members)}
+    present = {kind_of(member) for member in members}
+    lines = [HEADER.rstrip("\n")]
+    lines += _body(view, identifiers)
+    lines += _edges(tree, view, identifiers)
+    lines += _writes(view, identifiers)
+    lines += _legend([kind for kind in LEGEND if kind in present])
+    return "\n".join([*lines, "}"]) + "\n"

@@ -1,0 +1,175 @@
+"""Windows that slide over the two middle axes of images: what convolution and pooling share.
+
+Enters: strides, padding and sizes as users write them. Leaves: canonical attributes, the sizes of
+outputs (symbolic ones too), and, for the oracles, padded arrays and the strided view of each tap.
+Images are `[batch, height, width, channels]` inside; other layouts are transposed at the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.dims import Dim, Dimension, exact_quotient, floordiv
+from graphc.graph import Check, Tensor
+from graphc.ops.shape import transpose
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Pair: TypeAlias = tuple[int, int]
+Padding: TypeAlias = Any  # "SAME", or ((top, bottom), (left, right))
+
+NONE = ((0, 0), (0, 0))
+LAYOUTS = ("NHWC", "NCHW")
+SPATIAL = {"NHWC": slice(1, 3), "NCHW": slice(2, 4)}
+
+
+def _is_int(value: Any, least: int) -> bool:
+    whole = hasattr(value, "__index__") and not isinstance(value, (bool, Tensor, Dim))
+    return whole and int(value.__index__()) >= least
+
+
+def pair_of(check: Check, what: str, value: Any, layout: str = "NHWC") -> Pair:
+    """One positive int for both axes, or two; TensorFlow's four, with ones around them, too."""
+    listed = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(listed) == 4:
+        middle = SPATIAL[layout]
+        outside = (*listed[: middle.start], *listed[middle.stop :])
+        listed = listed[middle] if all(_is_int(v, 1) and v == 1 for v in outside) else ()
+    if len(listed) != 2 or not all(_is_int(v, 1) for v in listed):
+        check.fail(f"{what} must be one positive int or two (height, width), got {what}={value!r}")
+    return int(listed[0]), int(listed[1])
+
+
+def padding_of(check: Check, value: Any, layout: str = "NHWC") -> Padding:
+    """`"SAME"`, or cells as ((top, bottom), (left, right)): of a word, an int, two, or pairs."""
+    if isinstance(value, str):
+        if value.upper() in ("SAME", "VALID"):
+            return "SAME" if value.upper() == "SAME" else NONE
+        check.fail(f'padding must be "VALID", "SAME" or numbers of cells, padding={value!r}')
+    listed = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(listed) == 4:
+        listed = listed[SPATIAL[layout]]
+    pairs = tuple(tuple(v) if isinstance(v, (tuple, list)) else (v, v) for v in listed)
+    if len(pairs) != 2 or not all(len(p) == 2 and all(_is_int(v, 0) for v in p) for p in pairs):
+        check.fail(
+            "padding must be one number of cells (0 or more), two, or two pairs "
+            f"((top, bottom), (left, right)), padding={value!r}"
+        )
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+def layout_of(check: Check, value: Any) -> str:
+    """The data format, checked."""
+    if value not in LAYOUTS:
+        check.fail(f'data_format must be "NHWC" or "NCHW", data_format={value!r}')
+    return str(value)
+
+
+def to_nhwc(x: Tensor, layout: str) -> Tensor:
+    """Images in the layout that ops have inside."""
+    return x if layout == "NHWC" else transpose(x, (0, 2, 3, 1))
+
+
+def from_nhwc(y: Tensor, layout: str, name: str | None = None) -> Tensor:
+    """Images in the layout that the user has."""
+    return y if layout == "NHWC" else transpose(y, (0, 3, 1, 2), name=name)
+
+
+def extent(kernel: Dimension, dilation: int) -> Dimension:
+    """How far a window reaches."""
+    return (kernel - 1) * dilation + 1
+
+
+def same_cells(size: int, reach: int, stride: int) -> Pair:
+    """TensorFlow's SAME: as many outputs as strides fit, the odd cell after the image."""
+    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2
+
+
+def settled_padding(padding: Padding, sizes: Any, reaches: Any, strides: Pair) -> Padding:
+    """SAME in cells, where these are known without a run (any size, at stride 1)."""
+    if padding != "SAME":
+        return padding
+    cells = []
+    for size, reach, stride in zip(sizes, reaches, strides, strict=True):
+        if isinstance(reach, Dim) or (isinstance(size, Dim) and stride > 1) or size == 0:
+            return padding
+        cells.append(same_cells(1 if isinstance(size, Dim) else size, reach, stride))
+    return tuple(cells)
+
+
+def window_counts(
+    check: Check, sizes: Any, kernel: Any, strides: Pair, padding: Padding, dilations: Pair = (1, 1)
+) -> tuple[Dimension, Dimension]:
+    """How many windows fit along height and width."""
+    counts = []
+    for axis, (size, taps) in enumerate(zip(sizes, kernel, strict=True)):
+        stride, reach = strides[axis], extent(taps, dilations[axis])
+        if padding == "SAME":
+            exact = exact_quotient(size, stride)
+            counts.append(floordiv(size + stride - 1, stride) if exact is None else exact)
+            continue
+        room = size + sum(padding[axis])
+        if isinstance(size, int) and isinstance(reach, int) and (size == 0 or room < reach):
+            check.fail(_too_small(axis, room, reach))
+        counts.append(floordiv(room - reach, stride) + 1)
+    return counts[0], counts[1]
+
+
+def _too_small(axis: int, room: Dimension, reach: Dimension) -> str:
+    return (
+        f"the window must fit into the padded image: it reaches over {reach} of "
+        f"{room} cells of {('height', 'width')[axis]}"
+    )
+
+
+def resolve_cells(
+    sizes: tuple[int, ...], kernel: Any, strides: Pair, padding: Padding, dilations: Pair = (1, 1)
+) -> tuple[tuple[Pair, Pair], Pair]:
+    """In a run: cells of padding, and the numbers of windows; ValueError where none fits."""
+    cells, counts = [], []
+    for axis, size in enumerate(sizes):
+        reach = int(extent(kernel[axis], dilations[axis]))
+        if padding == "SAME":
+            cells.append(same_cells(size, reach, strides[axis]))
+            counts.append(-(-size // strides[axis]))
+            continue
+        room = size + sum(padding[axis])
+        if size == 0 or room < reach:
+            raise ValueError(_too_small(axis, room, reach))
+        cells.append(padding[axis])
+        counts.append((room - reach) // strides[axis] + 1)
+    return (cells[0], cells[1]), (counts[0], counts[1])
+
+
+def padded(x: Array, cells: tuple[Pair, Pair], value: Any = 0) -> Array:
+    """The images inside a border of `value`; the array itself where there is no border."""
+    if cells == NONE:
+        return x
+    (top, bottom), (left, right) = cells
+    batch, height, width, channels = x.shape
+    shape = (batch, height + top + bottom, width + left + right, channels)
+    result = np.full(shape, value, x.dtype)
+    result[:, top : top + height, left : left + width] = x
+    return result
+
+
+def cropped(x: Array, cells: tuple[Pair, Pair], sizes: tuple[int, int]) -> Array:
+    """The images without their border."""
+    top, left = cells[0][0], cells[1][0]
+    return x[:, top : top + sizes[0], left : left + sizes[1]]
+
+
+def taps(
+    x: Array, kernel: Any, strides: Pair, counts: Pair, dilations: Pair = (1, 1)
+) -> Iterator[tuple[int, int, Array]]:
+    """For each cell of the window, in order, what all windows see there: a view of `x`."""
+    for row in range(kernel[0]):
+        top = row * dilations[0]
+        rows = slice(top, top + (counts[0] - 1) * strides[0] + 1 if counts[0] else top, strides[0])
+        for column in range(kernel[1]):
+            left = column * dilations[1]
+            end = left + (counts[1] - 1) * strides[1] + 1 if counts[1] else left
+            yield row, column, x[:, rows, left : end : strides[1]]

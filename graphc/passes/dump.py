@@ -1,0 +1,59 @@
+"""Write every stage of a compilation into a folder: `00-build.txt`, `01-specialise.txt`, ...
+
+Enters: the folder, and what turns a graph into text. Leaves: an observer for `optimise`. The first
+compilation writes into the folder itself, later ones into `1`, `2`, ... beside its files. A folder
+that cannot be written is a warning, never an error: a program must not fail for its own dumps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from graphc import config
+from graphc.graph import Graph
+from graphc.show import show_graph
+
+Writers: TypeAlias = Mapping[str, Callable[[Graph], str]]  # file endings to texts of a graph
+TEXT: Writers = {".txt": show_graph}
+
+
+def dumper(folder: Path, writers: Writers = TEXT) -> Callable[[str, Graph, float], None]:
+    """An observer that writes each stage it sees; one for each compilation."""
+    places: list[Path] = []
+    numbers = itertools.count()
+
+    def observe(name: str, graph: Graph, seconds: float) -> None:
+        stem = f"{next(numbers):02d}-{name}"
+        try:
+            if not places:
+                places.append(_fresh(folder))
+            for ending, write in writers.items():
+                (places[0] / f"{stem}{ending}").write_text(write(graph), encoding="utf-8")
+        except OSError as error:
+            warnings.warn(f"GRAPHC_DUMP: {stem} was not written: {error}", stacklevel=3)
+
+    return observe
+
+
+def _fresh(folder: Path) -> Path:
+    """The folder, if it holds no dump yet, else a new one inside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if next(folder.glob("00-*"), None) is None:
+        return folder
+    for number in itertools.count(1):
+        try:
+            (inner := folder / str(number)).mkdir()
+            return inner
+        except FileExistsError:
+            continue
+    raise AssertionError("numbers do not end")
+
+
+def requested_dump(writers: Writers = TEXT) -> Callable[[str, Graph, float], None] | None:
+    """The observer that `GRAPHC_DUMP` asks for, or None."""
+    folder = config.dump_folder()
+    return None if folder is None else dumper(folder, writers)

@@ -1,0 +1,136 @@
+"""Compute what depends on nothing that a run brings, once, with each op's own oracle.
+
+Enters: any graph. Leaves: the same graph, where a node over constants is a `constant`, or a `full`
+where all its elements are one number (also of a symbolic shape). Bounded in size. An op that raises
+is left for the run, whose error names the line; ops that print, draw or call the user's code are
+never run here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.context import caller, on_behalf
+from graphc.dims import Dim, product
+from graphc.graph import Graph, Node, Rewriter, Tensor
+from graphc.ops.source import ARANGE, CONSTANT, EYE, FULL, SIZE, SIZES, full_of, literal
+from graphc.passes.sweep import protected, symbolic, uniform
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+LIMIT = 64 * 1024  # bytes of a result, unless its inputs are larger still
+FAMILIES = frozenset({"pointwise", "view", "reduction", "contraction", "opaque", "composite"})
+KNOWN = frozenset({CONSTANT, FULL, SIZE, SIZES, ARANGE, EYE})  # ops whose values need no run
+REARRANGING = frozenset({"broadcast_to", "reshape", "transpose"})  # ops that cannot fail in a run
+
+
+def _bytes(tensor: Tensor) -> int | None:
+    """The size of a value, None where it is symbolic."""
+    if tensor.shape is None or not tensor.type.is_static:
+        return None
+    count = product(tensor.shape)
+    assert not isinstance(count, Dim)
+    return count * tensor.dtype.itemsize
+
+
+def _value(tensor: Tensor, limit: int) -> Array | None:
+    """The array that a known tensor stands for, None where it is too large or symbolic."""
+    node = tensor.node
+    if node.op is CONSTANT:
+        array: Array = node.attrs["value"].array
+        return array
+    size = _bytes(tensor)
+    if size is None or size > limit or any(map(symbolic, node.attrs.values())):
+        return None
+    return np.asarray(node.op.oracle(**node.attrs)).astype(tensor.dtype.numpy, copy=False)
+
+
+def _run(node: Node, arrays: list[Array]) -> Array | None:
+    """The value of a node; None where its oracle raises."""
+    try:
+        with np.errstate(all="ignore"):
+            result = np.asarray(node.op.oracle(*arrays, **node.attrs))
+    except Exception:  # whatever it is, a run will raise it again, with the user's line
+        return None
+    return result.astype(node.types[0].dtype.numpy, copy=False)
+
+
+def _as_source(array: Array, node: Node) -> Tensor:
+    """A `full` of a single number, else a constant."""
+    if array.ndim == 0:
+        return full_of(array.item(), (), node.types[0].dtype, node.name)
+    return literal(array, node.name)
+
+
+def _uniform(node: Node) -> Tensor | None:
+    """A node over single numbers, of any shape: it is again a single number, everywhere."""
+    type = node.types[0]
+    rearranges = node.op.name in REARRANGING and len(node.inputs) == 1
+    if type.shape is None or not (rearranges or node.op.family == "pointwise"):
+        return None
+    arrays: list[Array] = []
+    for tensor in node.inputs:
+        value = uniform(tensor)
+        if value is None:
+            return None
+        arrays.append(np.asarray(value).astype(tensor.dtype.numpy))
+    if rearranges:
+        return full_of(arrays[0].item(), type.shape, type.dtype, node.name)
+    if any(map(symbolic, node.attrs.values())):
+        return None
+    result = _run(node, arrays)
+    if result is None or result.shape != ():
+        return None
+    return full_of(result.item(), type.shape, type.dtype, node.name)
+
+
+def _folded(node: Node) -> Tensor | None:
+    """The constant that a node over known inputs is, if it is small enough."""
+    if node.op.family not in FAMILIES or node.op.outputs is not None or not node.settled:
+        return None
+    single = _uniform(node)
+    if single is not None:
+        return single
+    size = _bytes(Tensor(node, 0, node.types[0]))
+    if size is None or any(map(symbolic, node.attrs.values())):
+        return None
+    given = [_bytes(t) for t in node.inputs if t.node.op is CONSTANT]
+    if size > max(LIMIT, *(g or 0 for g in given), 0):
+        return None
+    arrays = []
+    for tensor in node.inputs:
+        array = _value(tensor, LIMIT)
+        if array is None:
+            return None
+        arrays.append(array)
+    result = _run(node, arrays)
+    if result is None or result.shape != node.types[0].shape:
+        return None
+    return _as_source(result, node)
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Replace nodes whose values are known before any run by those values."""
+    apart = protected(graph)
+    rewriter = Rewriter()
+    known: set[Node] = set()
+    changed = False
+    with on_behalf(caller(), None) as source:
+        for node in graph.nodes:
+            inputs = node.inputs
+            if not inputs:
+                if node.op in KNOWN:
+                    known.add(node)
+                continue
+            current = rewriter.visit(node)
+            if node in apart or not all(t.node in known for t in inputs):
+                continue
+            source.where, source.scope = node.where, node.scope
+            new = _folded(current)
+            if new is not None:
+                rewriter.replace(node, new)
+                known.add(node)
+                changed = True
+    return graph.with_roots([rewriter.resolve(t) for t in graph.roots]) if changed else graph

@@ -1,0 +1,73 @@
+"""What users fetch: any nesting of lists, tuples and dicts of tensors and updates.
+
+`flatten` gives the leaves in order and a function that puts values back into the same nesting;
+`collect` turns leaves into a graph's outputs and updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from graphc.errors import FetchError
+from graphc.graph import Graph, Tensor
+from graphc.ops.state import Group, Update
+
+Leaf: TypeAlias = Tensor | Update | Group
+Rebuild: TypeAlias = Callable[[Iterator[Any]], Any]
+
+
+def flatten(fetches: Any) -> tuple[list[Leaf], Rebuild]:
+    """The leaves of a nesting, and what rebuilds it from one value a leaf."""
+    leaves: list[Leaf] = []
+    return leaves, _flatten(fetches, leaves, "fetches")
+
+
+def _flatten(value: Any, leaves: list[Leaf], path: str) -> Rebuild:
+    """Recursion is as deep as the user's nesting."""
+    if isinstance(value, (Tensor, Update, Group)):
+        leaves.append(value)
+        return next
+    if isinstance(value, Mapping):
+        keys = list(value)
+        parts = [_flatten(value[k], leaves, f"{path}[{k!r}]") for k in keys]
+        return lambda values: {k: part(values) for k, part in zip(keys, parts, strict=True)}
+    if isinstance(value, (list, tuple)):
+        parts = [_flatten(v, leaves, f"{path}[{i}]") for i, v in enumerate(value)]
+        kind = type(value)
+        if hasattr(value, "_fields"):  # a named tuple
+            return lambda values: kind(*[part(values) for part in parts])
+        return lambda values: kind([part(values) for part in parts])
+    raise FetchError(
+        f"run: a fetch must be a tensor, a variable, an update, or lists, tuples and dicts of "
+        f"them, got {path} = {_brief(value)} ({type(value).__name__})"
+    )
+
+
+def _brief(value: Any) -> str:
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def collect(leaves: Sequence[Leaf]) -> tuple[tuple[Tensor, ...], tuple[Update, ...]]:
+    """The tensors to return, and the updates to make; two writes to one variable are an error."""
+    outputs = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+    written: dict[Tensor, Update] = {}
+    for leaf in leaves:
+        for update in leaf.updates if isinstance(leaf, Group) else (leaf,):
+            if isinstance(update, Tensor):
+                continue
+            other = written.setdefault(update.variable, update)
+            if other is not update:
+                raise FetchError(
+                    f"run: a variable must be written once in a run, got two updates of "
+                    f'"{update.variable.name}" ({update.variable.node.where})\n'
+                    f"  one was made at {other.where}, the other at {update.where}"
+                )
+    return outputs, tuple(written.values())
+
+
+def graph_of(fetches: Any, inputs: Sequence[Tensor] = ()) -> Graph:
+    """The graph that some fetches reach."""
+    outputs, updates = collect(flatten(fetches)[0])
+    return Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(inputs))

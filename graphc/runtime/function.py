@@ -1,0 +1,173 @@
+"""Callables over a session: Theano's `function`, `jit`, and `tensor.eval`."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from graphc.dtypes import as_dtype
+from graphc.errors import FeedError, FetchError, trimmed
+from graphc.graph import Graph, Tensor, rewrite
+from graphc.ops.source import array_of, as_tensor, placeholder
+from graphc.ops.state import Group, Update, assign
+from graphc.runtime.fetches import flatten
+from graphc.runtime.session import Session
+
+
+@functools.cache
+def default_session() -> Session:
+    """The process's one session for those who do not make their own."""
+    return Session()
+
+
+@trimmed
+def evaluate(tensor: Tensor, feed_dict: Any = None, session: Session | None = None) -> Any:
+    """`tensor.eval()`: its value, in a session or in the process's default one."""
+    return (session or default_session()).run(tensor, feed_dict)
+
+
+def install() -> None:
+    """Give tensors their `eval`."""
+    setattr(Tensor, "eval", evaluate)  # noqa: B010  # a method that lives above the graph
+
+
+def _pairs(value: Any, what: str) -> list[tuple[Any, Any]]:
+    if value is None:
+        return []
+    items = list(value.items()) if isinstance(value, Mapping) else list(value)
+    for item in items:
+        if not (isinstance(item, (tuple, list)) and len(item) == 2):
+            raise FetchError(f"function: {what} must be pairs or a dict, got {item!r}")
+    return [(a, b) for a, b in items]
+
+
+def _updates(value: Any) -> list[Update]:
+    """Theano's pairs (variable, new value), or this library's updates."""
+    if isinstance(value, Update):
+        return [value]
+    if isinstance(value, Group):
+        return list(value.updates)
+    if isinstance(value, (list, tuple)) and any(isinstance(v, (Update, Group)) for v in value):
+        return [u for v in value for u in _updates(v)]
+    return [assign(variable, new) for variable, new in _pairs(value, "updates")]
+
+
+def _substitute(tensors: Sequence[Tensor], givens: Mapping[Tensor, Tensor]) -> list[Tensor]:
+    """The tensors with some of those they are made of replaced."""
+    graph = Graph(tuple(tensors), (), tuple(givens))
+    return list(rewrite(graph, lambda node: None, givens).outputs)
+
+
+@trimmed
+def function(
+    inputs: Sequence[Tensor],
+    outputs: Any = None,
+    updates: Any = None,
+    givens: Any = None,
+    session: Session | None = None,
+) -> Callable[..., Any]:
+    """Theano's `function`: a callable of arrays that returns `outputs` and makes `updates`.
+
+    `updates`: pairs (variable, new value) or a dict. `givens`: pairs (tensor, what stands for it).
+    `session` None: the process's default one.
+
+    >>> x, total = placeholder("float32", (), "x"), Variable(0.0)
+    >>> add = function([x], total + x, updates=[(total, total + x)])
+    >>> add(2.0), add(3.0)
+    (array(2., dtype=float32), array(5., dtype=float32))
+    """
+    changes = _updates(updates)
+    leaves, rebuild = flatten([] if outputs is None else outputs)
+    if not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise FetchError("function: outputs must be tensors; updates go into updates=")
+    replaced = {_key(old): as_tensor(new, old.dtype) for old, new in _pairs(givens, "givens")}
+    if replaced:
+        count = len(leaves)
+        roots = [*leaves, *(u.value for u in changes)]
+        tensors = _substitute(roots, replaced)  # type: ignore[arg-type]
+        leaves = list(tensors[:count])
+        changes = [
+            Update(u.variable, t, u.where) for u, t in zip(changes, tensors[count:], strict=True)
+        ]
+    run = (session or default_session()).prepare([leaves, Group(tuple(changes))], list(inputs))
+
+    @trimmed
+    def call(*arrays: Any) -> Any:
+        values, _ = run(*arrays)
+        return None if outputs is None else rebuild(iter(values))
+
+    return call
+
+
+def _key(old: Any) -> Tensor:
+    if not isinstance(old, Tensor):
+        raise FetchError(f"function: givens must replace tensors, got {type(old).__name__}")
+    return old
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A Python function of tensors, traced once for each combination of ranks and dtypes.
+
+    Call it with arrays (or nestings of lists, tuples and dicts of them): sizes may change from
+    call to call without a new trace.
+
+    >>> double = jit(lambda x: x * 2.0)
+    >>> double([1.0, 2.0])
+    array([2., 4.], dtype=float32)
+    """
+    traces: dict[Any, tuple[Callable[..., Any], Any]] = {}
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    @trimmed
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arrays: list[Any] = []
+        shape = _take((args, kwargs), arrays)
+        key = (shape, tuple((a.ndim, str(a.dtype)) for a in arrays))
+        with lock:
+            if key not in traces:
+                traces[key] = _trace(function, shape, arrays)
+        run, _ = traces[key]
+        return run(*arrays)
+
+    return call
+
+
+def _take(value: Any, arrays: list[Any]) -> Any:
+    """The nesting of a call's arguments as a hashable, its arrays gathered in order."""
+    if isinstance(value, dict):
+        return ("dict", tuple((k, _take(v, arrays)) for k, v in value.items()))
+    if isinstance(value, (tuple, list)) and not _is_numbers(value):
+        return (type(value).__name__, tuple(_take(v, arrays) for v in value))
+    if isinstance(value, Tensor):
+        raise FeedError("jit: a jitted function is called with arrays, not with tensors")
+    arrays.append(array_of(value, None))
+    return "array"
+
+
+def _is_numbers(value: Any) -> bool:
+    """A list of numbers is one array; tuples of arguments and lists of arrays are nestings."""
+    return (
+        isinstance(value, list)
+        and not any(hasattr(v, "shape") for v in value)
+        and all(isinstance(v, (bool, int, float)) or _is_numbers(v) for v in value)
+    )
+
+
+def _give(shape: Any, tensors: Any) -> Any:
+    if shape == "array":
+        return next(tensors)
+    kind, parts = shape
+    if kind == "dict":
+        return {k: _give(v, tensors) for k, v in parts}
+    listed = [_give(part, tensors) for part in parts]
+    return listed if kind == "list" else tuple(listed)
+
+
+def _trace(function: Callable[..., Any], shape: Any, arrays: list[Any]) -> tuple[Any, Any]:
+    inputs = [placeholder(as_dtype(a.dtype), [None] * a.ndim) for a in arrays]
+    args, kwargs = _give(shape, iter(inputs))
+    fetches = function(*args, **kwargs)
+    return default_session().prepare(fetches, inputs), fetches

@@ -1,0 +1,356 @@
+"""Sessions: they hold the values of variables, compile what is fetched, and run it.
+
+Many threads may use one session. Runs that only read go side by side; runs that write take turns,
+so that no update is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.dtypes import uint64
+from graphc.errors import DeviceError, FeedError, trimmed
+from graphc.graph import Graph, Tensor
+from graphc.ops.source import Variable
+from graphc.runtime import checkpoint
+from graphc.runtime.compilation import FetchSet
+from graphc.runtime.device import Array, Device
+from graphc.runtime.feeds import convert, feed_items
+from graphc.runtime.fetches import Leaf, Rebuild, collect, flatten
+from graphc.runtime.randomness import MASK, Keys, session_seed
+from graphc.runtime.reference.device import ReferenceDevice
+from graphc.runtime.report import CompileReport
+from graphc.runtime.variables import Values, in_dependency_order, is_literal
+
+CHECKS = (None, "nan")
+MOST_FETCH_SETS = 64  # the least recently used beyond these are dropped, with all they hold
+
+
+def open_device(name: str) -> Device:
+    """The device of a name. Until the native compiler exists, "cpu" is NumPy on the CPU."""
+    if name in ("cpu", "reference"):
+        return ReferenceDevice()
+    kind = str(name).partition(":")[0]
+    if kind == "opencl":
+        raise DeviceError('the device "opencl" is not part of this version; use device="cpu"')
+    raise DeviceError(f'there is no device {name!r}; there are "cpu" and "reference"')
+
+
+class Session:
+    """Runs fetches on a device and keeps the values of variables between runs.
+
+    `device`: "cpu" or "reference" (NumPy, node by node). `seed` makes random numbers and random
+    initial values reproducible; None draws a fresh seed. `check="nan"` makes a run stop at the
+    first node that makes a NaN. `threads` limits a native device; the reference device has one.
+
+    >>> v = Variable(1.0)
+    >>> with Session() as s:
+    ...     s.run(v * 2.0)
+    array(2., dtype=float32)
+    """
+
+    @trimmed
+    def __init__(
+        self,
+        device: str = "cpu",
+        threads: int | None = None,
+        seed: int | None = None,
+        check: str | None = None,
+    ) -> None:
+        if check not in CHECKS:
+            raise FeedError(f'Session: check must be None or "nan", got {check!r}')
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise FeedError(f"Session: threads must be a positive int, got {threads!r}")
+        self._device = open_device(device)
+        self._threads = threads
+        self._check = check
+        self._seed = session_seed(seed)
+        self._runs = 0
+        self._initializations: dict[str, int] = {}
+        self._keys = Keys()
+        self._values = Values()
+        self._restored: dict[str, Array] = {}
+        self._strict = True
+        self._sets: OrderedDict[Any, FetchSet] = OrderedDict()
+        self._report = CompileReport(self._device.name)
+        self._lock = threading.RLock()  # guards all of the above
+        self._writing = threading.RLock()  # held through runs that write
+        self._closed = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget all values and programs; running anything afterwards is an error."""
+        with self._writing, self._lock:
+            self._closed = True
+            self._values.clear()
+            self._sets.clear()
+
+    @property
+    def device(self) -> str:
+        """The name of the device that runs."""
+        return self._device.name
+
+    # ------------------------------------------------------------------ running
+
+    @trimmed
+    def run(self, fetches: Any, feed_dict: Mapping[Tensor, Any] | None = None) -> Any:
+        """Compute `fetches` and return NumPy arrays in the same nesting (None for updates).
+
+        `feed_dict` gives arrays for placeholders, or for any other tensor. Variables are read as
+        they are when the run starts; all updates land together at its end.
+
+        Raises FeedError for feeds that are missing or do not fit (all in one message), FetchError
+        for what cannot be fetched.
+        """
+        leaves, rebuild = flatten(fetches)
+        items = feed_items(feed_dict)
+        return self._run(leaves, rebuild, [t for t, _ in items], convert(items))
+
+    @trimmed
+    def prepare(self, fetches: Any, feeds: Sequence[Tensor] = ()) -> Callable[..., Any]:
+        """A function of one array for each of `feeds`: the quickest way to run again and again.
+
+        >>> x = placeholder("float32", ())
+        >>> double = Session().prepare(x * 2.0, [x])
+        >>> double(4.0)
+        array(8., dtype=float32)
+        """
+        leaves, rebuild = flatten(fetches)
+        tensors = list(feeds)
+        feed_items(dict.fromkeys(tensors))  # for its check of the keys
+        order = sorted(range(len(tensors)), key=lambda i: _serial(tensors[i]))
+        ordered = [tensors[i] for i in order]
+        self._fetch_set(leaves, ordered)
+
+        @trimmed
+        def call(*arrays: Any) -> Any:
+            if len(arrays) != len(tensors):
+                raise FeedError(f"run: {len(tensors)} arrays must be given, got {len(arrays)}")
+            items = [(tensors[i], arrays[i]) for i in order]
+            return self._run(leaves, rebuild, ordered, convert(items))
+
+        return call
+
+    def _run(
+        self, leaves: Sequence[Leaf], rebuild: Rebuild, feeds: Sequence[Tensor], arrays: list[Array]
+    ) -> Any:
+        compiled, used = self._fetch_set(leaves, feeds)
+        chosen = [arrays[i] for i in used]
+        if compiled.graph.updates:
+            with self._writing:
+                outputs = self._execute(compiled, chosen, write=True)
+        else:
+            outputs = self._execute(compiled, chosen, write=False)
+        values = iter(outputs)
+        return rebuild(iter([next(values) if isinstance(x, Tensor) else None for x in leaves]))
+
+    def _execute(self, compiled: FetchSet, arrays: list[Array], write: bool) -> list[Array]:
+        with self._lock:
+            self._initialize(compiled.variables)
+            variables = self._values.snapshot(compiled.variables)
+            entropy = self._entropy(self._runs)
+            self._runs += 1
+            known = len(compiled.compilations)
+            compilation, environment = compiled.bind(arrays, variables, entropy)
+            if len(compiled.compilations) > known:
+                self._report.add(compiled, compilation)
+        results = compilation.program.run(arrays, environment)
+        count = len(compiled.graph.outputs)
+        if write:
+            with self._lock:
+                written = dict(zip(compilation.targets, results[count:], strict=True))
+                for variable, array in written.items():
+                    self._values.fit(variable, array)  # type: ignore[arg-type]
+                self._values.write(written)  # type: ignore[arg-type]
+        owned = {id(array) for array in (*arrays, *variables.values(), *results[count:])}
+        return [_own(array, owned) for array in results[:count]]
+
+    def _entropy(self, run: int) -> Array:
+        return np.array([self._seed, run & MASK], uint64.numpy)
+
+    def _fetch_set(
+        self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]
+    ) -> tuple[FetchSet, list[int]]:
+        """The compiled form of some fetches, and which of the feeds it reads."""
+        key = (tuple(leaves), tuple(feeds))
+        with self._lock:
+            if self._closed:
+                raise DeviceError("run: the session is closed")
+            found = self._sets.get(key)
+            if found is None:
+                found = self._sets[key] = self._make_set(leaves, feeds)
+                while len(self._sets) > MOST_FETCH_SETS:
+                    self._sets.popitem(last=False)
+            else:
+                self._sets.move_to_end(key)
+        read = set(found.graph.inputs)
+        return found, [i for i, t in enumerate(feeds) if t in read]
+
+    def _make_set(self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]) -> FetchSet:
+        outputs, updates = collect(leaves)
+        graph = Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(feeds))
+        read = set(graph.tensors()) | {v for v, _ in graph.updates}
+        used = tuple(t for t in feeds if t in read or _sizes_only(t))
+        graph = Graph(graph.outputs, graph.updates, used)
+        return FetchSet(self._keys.assign(graph), self._device, self._check)
+
+    # ------------------------------------------------------------------ variables
+
+    def _initialize(self, variables: Sequence[Variable]) -> None:
+        """Give every variable without a value its initial one, in dependency order."""
+        for variable in in_dependency_order(variables, self._values):
+            self._values.write({variable: self._initial(variable)})
+
+    def _initial(self, variable: Variable) -> Array:
+        restored = self._claim(variable)
+        if restored is not None:
+            return restored
+        if is_literal(variable.initial):
+            literal: Array = variable.initial.node.attrs["value"].array
+            return literal
+        count = self._initializations.get(variable.name, -1) + 1
+        self._initializations[variable.name] = count
+        graph = self._keys.assign(Graph((variable.initial,)), f"initial value of {variable.name}")
+        fetch_set = FetchSet(graph, self._device, self._check)
+        snapshot = self._values.snapshot(fetch_set.variables)
+        entropy = self._entropy(MASK - count)  # runs count from 0, initialisations from the top
+        compilation, environment = fetch_set.bind([], snapshot, entropy)
+        [array] = compilation.program.run([], environment)
+        return array
+
+    @trimmed
+    def get(self, variable: Variable) -> Array:
+        """The value of a variable now, as an array of your own."""
+        if not isinstance(variable, Variable):
+            raise FeedError(f"get: takes a Variable, got {type(variable).__name__}")
+        with self._lock:
+            self._open()
+            self._initialize([variable])
+            return self._values[variable].copy()
+
+    @trimmed
+    def set(self, variable: Variable, value: Any) -> None:
+        """Give a variable a value of its type (cast by same-kind rules)."""
+        with self._writing, self._lock:
+            self._open()
+            self._values.set(variable, value)
+
+    @trimmed
+    def initialize(self, variables: Sequence[Variable] | None = None) -> None:
+        """Put variables back to initial values (random ones are drawn anew).
+
+        None takes every variable that this session holds. First use does this by itself.
+        """
+        with self._writing, self._lock:
+            self._open()
+            chosen = self._values.known() if variables is None else list(variables)
+            self._restored.clear()
+            order = in_dependency_order(chosen, Values())
+            for variable in order:
+                if variable in chosen or variable not in self._values:
+                    self._values.write({variable: self._initial(variable)})
+
+    def _open(self) -> None:
+        if self._closed:
+            raise DeviceError("run: the session is closed")
+
+    # ------------------------------------------------------------------ saving
+
+    @trimmed
+    def save(
+        self, path: str | os.PathLike[str], variables: Sequence[Variable] | None = None
+    ) -> None:
+        """Write variables (None: all that this session holds) to one zip of .npy files.
+
+        The file is complete or the old one stays; it holds no code, and NumPy alone can read it.
+        """
+        with self._writing, self._lock:
+            self._open()
+            chosen = self._values.known() if variables is None else list(variables)
+            self._initialize(chosen)
+            names = checkpoint.unique_names(chosen)
+            arrays = {names[v]: self._values[v] for v in names}
+            arrays |= {k: a for k, a in self._restored.items() if k not in arrays}
+        checkpoint.write(path, arrays)
+
+    @trimmed
+    def restore(
+        self,
+        path: str | os.PathLike[str],
+        strict: bool = True,
+        variables: Sequence[Variable] | None = None,
+    ) -> None:
+        """Read variables by name from a file that `save` wrote.
+
+        `variables` None takes those that this session holds; those it meets later take theirs from
+        the file on first use. A FeedError lists names that are missing or left over, with near
+        ones; `strict=False` restores what fits and leaves the rest.
+        """
+        arrays = checkpoint.read(path)
+        with self._writing, self._lock:
+            self._open()
+            chosen = self._values.known() if variables is None else list(variables)
+            names = checkpoint.unique_names(chosen)
+            if strict and chosen:
+                differ = checkpoint.mismatch(list(names.values()), list(arrays))
+                if differ:
+                    raise FeedError(f"restore: names must match those in {path}\n{differ}")
+            written = {v: arrays[name] for v, name in names.items() if name in arrays}
+            for variable, array in written.items():
+                self._values.fit(variable, array)
+            self._values.write(written)
+            self._restored = {k: a for k, a in arrays.items() if k not in set(names.values())}
+            self._strict = strict
+
+    def _claim(self, variable: Variable) -> Array | None:
+        """The value that a restored file has for a variable that is met only now."""
+        if not self._restored:
+            return None
+        name = variable.name
+        taken = {v.name for v in self._values.known()}
+        number = 0
+        while name in taken:
+            number += 1
+            name = f"{variable.name}_{number}"
+        array = self._restored.pop(name, None)
+        if array is None:
+            if not self._strict:
+                return None
+            differ = checkpoint.mismatch([name], list(self._restored))
+            raise FeedError(f"restore: names must match those in the file\n{differ}")
+        self._values.fit(variable, array)
+        return array
+
+    # ------------------------------------------------------------------ seeing
+
+    def compile_report(self) -> CompileReport:
+        """What was compiled and why: nodes, seconds in each pass, sizes taken for granted."""
+        return self._report
+
+
+def _serial(tensor: Tensor) -> tuple[int, int]:
+    return tensor.node.serial, tensor.index
+
+
+def _sizes_only(tensor: Tensor) -> bool:
+    """Whether a fed tensor may be needed for its sizes or its value as a size."""
+    return tensor.node.op.name == "placeholder"
+
+
+def _own(array: Array, owned: set[int]) -> Array:
+    """An array that the caller may write to: nobody else holds it."""
+    if array.base is None and array.flags.writeable and id(array) not in owned:
+        owned.add(id(array))
+        return array
+    return array.copy()

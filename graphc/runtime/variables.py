@@ -1,0 +1,118 @@
+"""The values of variables in one session: kept by variable, written all at once, never in place.
+
+Arrays in here are read-only, so a run may hand them to a program and keep them over later writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from graphc.errors import DTypeError, FeedError, ShapeError
+from graphc.graph import Graph, Node, Tensor, describe
+from graphc.ops.source import Variable
+from graphc.runtime.device import Array
+from graphc.runtime.feeds import convert, missing
+
+
+def kept(array: Array) -> Array:
+    """A read-only array that nobody else can write to."""
+    if array.flags.writeable or array.base is not None:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
+class Values:
+    """Variables and their values."""
+
+    def __init__(self) -> None:
+        self._values: WeakKeyDictionary[Variable, Array] = WeakKeyDictionary()
+
+    def __contains__(self, variable: Variable) -> bool:
+        return variable in self._values
+
+    def __getitem__(self, variable: Variable) -> Array:
+        return self._values[variable]
+
+    def snapshot(self, variables: Iterable[Variable]) -> dict[Node, Array]:
+        """The values now, by node."""
+        return {variable.node: self._values[variable] for variable in variables}
+
+    def known(self) -> list[Variable]:
+        """The variables that have values, in the order in which they were made."""
+        return sorted(self._values, key=lambda variable: variable.node.serial)
+
+    def write(self, values: Mapping[Variable, Array]) -> None:
+        """Store several values; the arrays are the session's from here on."""
+        for variable, array in values.items():
+            self._values[variable] = kept(array)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+    def set(self, variable: Any, value: Any) -> None:
+        """Store one value, cast by same-kind rules; its shape must be the variable's."""
+        if not isinstance(variable, Variable):
+            raise FeedError(f"set: takes a Variable, got {type(variable).__name__}")
+        [array] = convert([(variable, value)])
+        if array is value:
+            array = np.array(array)
+        self.write({variable: array})
+
+    def fit(self, variable: Variable, array: Array) -> None:
+        """Raise unless an array is a value of the variable."""
+        if array.dtype != variable.dtype.numpy:
+            raise DTypeError(
+                f"a value must have the variable's dtype, got {array.dtype}{list(array.shape)}\n"
+                f"  {describe(variable)} is {variable.type}"
+            )
+        shape = variable.shape or ()
+        if len(shape) != array.ndim or any(
+            isinstance(d, int) and d != n for d, n in zip(shape, array.shape, strict=True)
+        ):
+            raise ShapeError(
+                f"a value must have the variable's shape, got {array.dtype}{list(array.shape)}\n"
+                f"  {describe(variable)} is {variable.type}"
+            )
+
+
+def in_dependency_order(variables: Iterable[Variable], values: Values) -> list[Variable]:
+    """The variables without values, each after those that its initial value reads."""
+    order: dict[Variable, None] = {}
+    stack = [v for v in variables if v not in values]
+    stack.reverse()
+    while stack:
+        variable = stack[-1]
+        if variable in order:
+            stack.pop()
+            continue
+        graph = Graph((variable.initial,))
+        if absent := missing(graph):
+            names = ", ".join(describe(t) for t in absent[:3])
+            raise FeedError(
+                f"initialize: an initial value must not depend on a feed, but that of "
+                f"{describe(variable)} reads {names}"
+            )
+        needed = _unset(graph, values, order)
+        if needed:
+            stack += needed
+        else:
+            order[variable] = None
+            stack.pop()
+    return list(order)
+
+
+def _unset(graph: Graph, values: Values, order: Mapping[Variable, None]) -> list[Variable]:
+    return [
+        t for t in graph.tensors() if isinstance(t, Variable) and t not in values and t not in order
+    ]
+
+
+def is_literal(tensor: Tensor) -> bool:
+    """Whether an initial value is an array already."""
+    return tensor.node.op.name == "constant"

@@ -1,0 +1,1 @@
+"""Wrong programs with the exact messages that they must give."""

@@ -1,0 +1,5 @@
+"""Nothing to concatenate."""
+
+import graphc as g
+
+c = g.concatenate([])

@@ -1,0 +1,5 @@
+"""Strings as a constant."""
+
+import graphc as g
+
+c = g.constant(["cat", "dog"])

@@ -1,0 +1,5 @@
+"""A name that is none."""
+
+import graphc as g
+
+x = g.placeholder(g.float32, ["batch size", 3])

@@ -1,0 +1,5 @@
+"""A negative size."""
+
+import graphc as g
+
+x = g.placeholder(g.float32, [-1, 3])

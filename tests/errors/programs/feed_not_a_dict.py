@@ -1,0 +1,7 @@
+"""Feeds as a list."""
+
+import graphc as g
+
+x = g.placeholder(g.float32, ["batch"], name="x")
+with g.Session() as s:
+    s.run(x + 1, [1.0])

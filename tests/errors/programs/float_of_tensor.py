@@ -1,0 +1,6 @@
+"""A Python float made of a tensor."""
+
+import graphc as g
+
+loss = g.constant(3.0) * 2
+print(float(loss))

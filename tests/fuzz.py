@@ -1,0 +1,293 @@
+"""Random graphs over the registry: what optimised graphs compute must be what plain ones compute.
+
+A `Program` is a list of steps: inputs, and ops over earlier steps. It is grown from the cases of
+the ops' own domains, so that every step is well defined; run plainly (oracle by oracle) and through
+the pipeline; and differentiated against central differences. What fails is shrunk step by step
+while it still fails, and printed as a program of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.dtypes import DType, bool_, float32, float64, int32, uint8
+from graphc.graph import Graph, Op, Tensor, assuming
+from graphc.ops import OPS
+from graphc.ops.domain import Case, Draw
+from graphc.ops.gradient import gradients
+from graphc.passes.specialise import specialise
+from graphc.types import Assumptions
+from tests.support import (
+    SPELLINGS,
+    Compiled,
+    apply,
+    assert_same,
+    bindings,
+    directional,
+    drawn,
+    drawn_dtype,
+    values,
+)
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+HIDDEN = {"print", "random_bits"}  # one writes to the terminal, one is no function of its inputs
+DTYPES = (
+    float64,
+    float64,
+    float32,
+    int32,
+    uint8,
+    bool_,
+)  # float64 most: it has difference quotients
+LIMIT = 1e3  # larger values make rounding, not mistakes
+
+
+@dataclass(frozen=True)
+class Step:
+    """An input with its value, or an op over outputs `(step, output)` of earlier steps."""
+
+    op: Op | None
+    operands: tuple[tuple[int, int], ...]
+    attrs: dict[str, Any]
+    results: tuple[Array, ...]
+    smooth: bool = True
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps, of which those that no other reads are fetched."""
+
+    steps: tuple[Step, ...]
+    spelling: str
+
+    def fetched(self) -> list[tuple[int, int]]:
+        """The outputs that nothing reads."""
+        read = {pair for step in self.steps for pair in step.operands}
+        return [
+            (i, k)
+            for i, step in enumerate(self.steps)
+            for k in range(len(step.results))
+            if (i, k) not in read and step.op is not None
+        ]
+
+    def build(self) -> tuple[list[Tensor], list[Array], list[Tensor]]:
+        """The placeholders, what to feed them, and the fetches."""
+        built: list[tuple[Tensor, ...]] = []
+        inputs: list[Tensor] = []
+        feeds: list[Array] = []
+        for step in self.steps:
+            if step.op is None:
+                tensor = SPELLINGS[self.spelling](step.results[0])
+                inputs.append(tensor)
+                feeds.append(step.results[0])
+                built.append((tensor,))
+            else:
+                built.append(apply(step.op, [built[i][k] for i, k in step.operands], step.attrs))
+        return inputs, feeds, [built[i][k] for i, k in self.fetched()]
+
+    def source(self) -> str:
+        """The program as Python."""
+        lines = [
+            "import numpy as np",
+            "import graphc",
+            "from graphc.ops import OPS",
+            "from graphc.ops.source import placeholder",
+            "from tests.support import apply, run",
+            "",
+        ]
+        feeds = []
+        for i, step in enumerate(self.steps):
+            if step.op is None:
+                array = step.results[0]
+                declared = {
+                    "static": tuple(array.shape), "symbolic": [None] * array.ndim, "rankless": None
+                }[self.spelling]  # fmt: skip
+                lines.append(f"x{i} = (placeholder({array.dtype.name!r}, {declared}),)")
+                literal = f"np.array({array.tolist()}, np.{array.dtype}).reshape({array.shape})"
+                feeds.append(f"x{i}[0]: {literal}")
+            else:
+                operands = ", ".join(f"x{j}[{k}]" for j, k in step.operands)
+                lines.append(f"x{i} = apply(OPS[{step.op.name!r}], [{operands}], {step.attrs})")
+        fetches = ", ".join(f"x{i}[{k}]" for i, k in self.fetched())
+        lines += [f"feeds = {{{', '.join(feeds)}}}", f"print(run([{fetches}], feeds))"]
+        return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------------------- growing
+
+
+def _fits(array: Array, draw: Draw, dtype: DType) -> bool:
+    if array.shape != draw.shape or array.dtype != drawn_dtype(draw, dtype).numpy:
+        return False
+    if draw.make is not None or draw.distinct:
+        return False
+    inside = array.astype(np.float64)
+    return bool(((inside >= draw.low) & (inside <= draw.high)).all()) or array.dtype == bool
+
+
+def _evaluate(op: Op, arrays: Sequence[Array], attrs: dict[str, Any]) -> tuple[Array, ...]:
+    tensors = [SPELLINGS["static"](array) for array in arrays]
+    graph = specialise(Graph(apply(op, tensors, attrs), (), tuple(tensors)))
+    return tuple(values(graph, arrays, {}))
+
+
+def _tame(results: Sequence[Array]) -> bool:
+    return all(
+        bool(np.isfinite(a).all()) and float(np.abs(a.astype(np.float64)).max(initial=0)) < LIMIT
+        for a in results
+    )
+
+
+def grow(seed: int, size: int = 12) -> Program:
+    """A random program of about `size` ops."""
+    rng = np.random.default_rng(seed)
+    dtype = DTYPES[int(rng.integers(len(DTYPES)))]
+    table = _table(dtype)
+    steps: list[Step] = []
+    for _ in range(size):
+        rows = table[int(rng.integers(len(table)))]
+        op, case = rows[int(rng.integers(len(rows)))]
+        operands, added = _operands(steps, case, dtype, rng)
+        arrays = [(steps + added)[i].results[k] for i, k in operands]
+        results = _evaluate(op, arrays, case.attrs)
+        if _tame(results):
+            steps += [*added, Step(op, operands, case.attrs, results, _is_smooth(op, results))]
+    return Program(tuple(steps), ("static", "symbolic", "rankless")[int(rng.integers(3))])
+
+
+def _is_smooth(op: Op, results: Sequence[Array]) -> bool:
+    """Whether a difference quotient across this op says what the gradient is."""
+    floats = any(array.dtype.kind == "f" for array in results)
+    return op.domain.smooth and (op.vjp is not None or not floats)
+
+
+@functools.cache
+def _table(dtype: DType) -> list[list[tuple[Op, Case]]]:
+    """For each op that takes the dtype, its cases."""
+    return [
+        [(op, case) for case in op.domain.cases if case.draws]
+        for op in OPS.values()
+        if op.name not in HIDDEN and dtype.kind in op.domain.kinds
+        if any(case.draws for case in op.domain.cases)
+    ]
+
+
+def _operands(
+    steps: list[Step], case: Case, dtype: DType, rng: np.random.Generator
+) -> tuple[tuple[tuple[int, int], ...], list[Step]]:
+    """Earlier results where some fit a draw, else new inputs."""
+    operands, added = [], []
+    for draw in case.draws:
+        found = [
+            (i, k)
+            for i, step in enumerate(steps)
+            for k, array in enumerate(step.results)
+            if _fits(array, draw, dtype)
+        ]
+        if found and rng.random() < 0.85:
+            operands.append(found[-1 - int(rng.integers(min(len(found), 4)))])
+        else:
+            operands.append((len(steps) + len(added), 0))
+            added.append(Step(None, (), {}, (drawn(draw, dtype, rng),)))
+    return tuple(operands), added
+
+
+# ---------------------------------------------------------------------------- checking
+
+
+def check(program: Program) -> None:
+    """Raise an AssertionError where the optimised program differs from the plain one."""
+    inputs, feeds, fetches = program.build()
+    if not fetches:
+        return
+    shapes = [array.shape for array in feeds]
+    types, sizes = bindings(inputs, shapes)
+    with assuming(Assumptions(sizes, types=types)):
+        plain = specialise(Graph(tuple(fetches), (), tuple(inputs)))
+    wanted = values(plain, feeds, sizes)
+    compiled = Compiled.of(fetches, inputs, shapes)
+    for got, again, want in zip(
+        compiled(*feeds), values(compiled.graph, feeds, compiled.sizes), wanted, strict=True
+    ):
+        assert_same(got, want, "optimised", slack=300)
+        assert_same(again, want, "optimised, oracle by oracle", slack=300)
+    if all(step.smooth for step in program.steps):
+        _check_gradient(inputs, feeds, fetches)
+
+
+def _check_gradient(inputs: list[Tensor], feeds: list[Array], fetches: list[Tensor]) -> None:
+    ys = [y for y in fetches if y.dtype is float64]
+    places = [i for i, x in enumerate(inputs) if x.dtype is float64]
+    if not ys or not places:
+        return
+    slopes = gradients(ys, [inputs[i] for i in places], unconnected="zero")
+    compiled = Compiled.of([*ys, *slopes], inputs, [array.shape for array in feeds])
+    rng = np.random.default_rng(0)
+    directions = [rng.uniform(-1, 1, feeds[i].shape) for i in places]
+
+    def total(*floats: Array) -> float:
+        arrays = list(feeds)
+        for i, value in zip(places, floats, strict=True):
+            arrays[i] = value
+        return float(sum(float(y.sum()) for y in compiled(*arrays)[: len(ys)]))
+
+    found = compiled(*feeds)[len(ys) :]
+    slope = float(sum(np.sum(g * v) for g, v in zip(found, directions, strict=True)))
+    points = [feeds[i] for i in places]
+    near, far = (directional(total, points, directions, step) for step in (1e-5, 3e-5))
+    scale = 1.0 + abs(near)
+    if abs(near - far) < 1e-5 * scale:  # else a kink is near, and no difference says anything
+        assert abs(slope - near) < 1e-4 * scale, f"gradient {slope}, by differences {near}"
+
+
+def fails(program: Program) -> str | None:
+    """What is wrong with a program; None if nothing."""
+    try:
+        check(program)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+# ---------------------------------------------------------------------------- shrinking
+
+
+def shrink(program: Program, failing: Callable[[Program], Any] = fails) -> Program:
+    """Drop steps, or make inputs of them, as long as the program still fails."""
+    changed = True
+    while changed:
+        changed = False
+        for index in reversed(range(len(program.steps))):
+            for smaller in _smaller(program, index):
+                if failing(smaller):
+                    program, changed = smaller, True
+                    break
+    return program
+
+
+def _smaller(program: Program, index: int) -> list[Program]:
+    """The program without one step, or with that step's result fed."""
+    if index >= len(program.steps):
+        return []
+    step = program.steps[index]
+    read = any(i == index for other in program.steps for i, _ in other.operands)
+    if not read:
+        return [replace(program, steps=_without(program.steps, index))]
+    if step.op is not None and len(step.results) == 1:
+        fed = (*program.steps[:index], Step(None, (), {}, step.results))
+        return [replace(program, steps=(*fed, *program.steps[index + 1 :]))]
+    return []
+
+
+def _without(steps: tuple[Step, ...], index: int) -> tuple[Step, ...]:
+    """The steps without one that none reads, later ones renumbered."""
+    return tuple(
+        replace(step, operands=tuple((i - (i > index), k) for i, k in step.operands))
+        for place, step in enumerate(steps)
+        if place != index
+    )
