@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import describe, replay
 from graphc.dtypes import DType, float64
 from graphc.errors import DTypeError, GradientError, trimmed
-from graphc.graph import Graph, Node, Tensor, describe, rewrite
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.control import identity
 from graphc.ops.gradient import gradients
@@ -28,6 +29,7 @@ from graphc.ops.source import (
     literal,
     placeholder,
 )
+from graphc.rewriting import rewrite
 from graphc.runtime.session import Session
 
 STEP = 6e-6  # near the cube root of float64's epsilon, where the two errors meet
@@ -144,7 +146,7 @@ def _widen(node: Node) -> Any:
     attrs = {k: _wide(v) if isinstance(v, DType) else v for k, v in node.attrs.items()}
     if node.op in (PLACEHOLDER, VARIABLE, ENTROPY, CONSTANT):
         return None
-    return node.op.replay(node.inputs, attrs, node.name)
+    return replay(node.op, node.inputs, attrs, node.name)
 
 
 @trimmed

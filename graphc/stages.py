@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphc.build import assuming
 from graphc.dims import Dim
 from graphc.errors import FetchError, trimmed
-from graphc.graph import Graph, Tensor, assuming
+from graphc.graph import Graph, Tensor
 from graphc.passes import optimise
 from graphc.passes.specialise import specialise
 from graphc.runtime.feeds import bind_sizes, convert, feed_items

@@ -1,60 +1,35 @@
 """The checker that runs between passes: every node is typed as its op's rule types it.
 
-Nodes are frozen, so one that was verified stays verified: `Verifier` looks at each node once.
+`make` types a node by its op's rule, and a node over other inputs of the same types keeps that; the
+checker asks the rule for all other nodes: those that a pass has put together by hand, or whose
+inputs it has replaced by tensors of another type.
 """
 
 from __future__ import annotations
 
+from graphc.build import Check, assuming, infer
 from graphc.errors import CompileError, GraphcError
-from graphc.graph import Check, Graph, Node, assuming
+from graphc.graph import Graph, Node
 from graphc.types import TensorType
 
 
-class Verifier:
-    """Remembers which nodes have been verified in one run of the pipeline."""
-
-    def __init__(self) -> None:
-        self._verified: set[Node] = set()
-        self._typed: dict[int, Node] = {}  # by identity of `types`, which rebuilt nodes share
-
-    def check(self, graph: Graph) -> None:
-        """Raise a CompileError that names the first node whose type is not its op's."""
-        verified, typed = self._verified, self._typed
-        verified.update([t.node for t in graph.inputs])
-        with assuming(None):  # a check must not add to what a compilation depends on
-            for node in graph.nodes:
-                if node in verified:
-                    continue
-                verified.add(node)
-                like = typed.get(id(node.types))
-                if like is None or not _alike(node, like):
-                    _check_node(node)
-                    typed[id(node.types)] = node
-        for variable, value in graph.updates:
-            if variable.type != value.type and not _fits(variable.type, value.type):
-                raise CompileError(f"update of {variable!r}: value has type {value.type}")
-
-
-def _alike(node: Node, verified: Node) -> bool:
-    """Whether a node is one that was verified, over other inputs of the very same types."""
-    if node.op is not verified.op or node.attrs is not verified.attrs:
-        return False
-    inputs, others = node.inputs, verified.inputs
-    if len(inputs) != len(others):
-        return False
-    for a, b in zip(inputs, others, strict=True):
-        if a.type is not b.type and a.type != b.type:
-            return False
-    return True
+def verify(graph: Graph) -> None:
+    """Raise a CompileError that names the first node whose type is not its op's."""
+    with assuming(None):  # a check must not add to what a compilation depends on
+        for node in graph.nodes:
+            if not node.typed:
+                _check_node(node)
+    for variable, value in graph.updates:
+        if variable.type != value.type and not _fits(variable.type, value.type):
+            raise CompileError(f"update of {variable!r}: value has type {value.type}")
 
 
 def _check_node(node: Node) -> None:
     check = Check(node.op, node.inputs, node.attrs)
     try:
-        inferred = node.op.infer(check, [t.type for t in node.inputs], node.attrs)
+        types = infer(node.op, check, [t.type for t in node.inputs], node.attrs)
     except GraphcError as error:
         raise CompileError(f"{node!r} breaks its own rule: {error}") from error
-    types = (inferred,) if isinstance(inferred, TensorType) else inferred
     if len(types) != len(node.types) or not all(map(_fits, node.types, types)):
         have, want = (", ".join(map(str, ts)) for ts in (node.types, types))
         raise CompileError(f"{node!r} has type {have}, its rule says {want}")

@@ -15,8 +15,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import assuming
 from graphc.dtypes import DType, bool_, float32, float64, int32, uint8
-from graphc.graph import Graph, Op, Tensor, assuming
+from graphc.graph import Graph, Op, Tensor
 from graphc.ops import OPS
 from graphc.ops.domain import Case, Draw
 from graphc.ops.gradient import gradients
@@ -44,6 +45,7 @@ DTYPES = (
     uint8,
     bool_,
 )  # float64 most: it has difference quotients
+TRIES = 4  # of these the op that reads the most results of other ops comes next
 LIMIT = 1e3  # larger values make rounding, not mistakes
 
 
@@ -150,9 +152,8 @@ def grow(seed: int, size: int = 12) -> Program:
     table = _table(dtype)
     steps: list[Step] = []
     for _ in range(size):
-        rows = table[int(rng.integers(len(table)))]
-        op, case = rows[int(rng.integers(len(rows)))]
-        operands, added = _operands(steps, case, dtype, rng)
+        candidates = [_candidate(table, steps, dtype, rng) for _ in range(TRIES)]
+        op, case, operands, added = max(candidates, key=lambda c: _depth(steps, c[2]))
         arrays = [(steps + added)[i].results[k] for i, k in operands]
         results = _evaluate(op, arrays, case.attrs)
         if _tame(results):
@@ -177,6 +178,20 @@ def _table(dtype: DType) -> list[list[tuple[Op, Case]]]:
     ]
 
 
+def _candidate(
+    table: list[list[tuple[Op, Case]]], steps: list[Step], dtype: DType, rng: np.random.Generator
+) -> tuple[Op, Case, tuple[tuple[int, int], ...], list[Step]]:
+    """An op that could come next, its operands, and the inputs that it would need."""
+    rows = table[int(rng.integers(len(table)))]
+    op, case = rows[int(rng.integers(len(rows)))]
+    return (op, case, *_operands(steps, case, dtype, rng))
+
+
+def _depth(steps: list[Step], operands: Sequence[tuple[int, int]]) -> int:
+    """How many operands are results of ops."""
+    return sum(i < len(steps) and steps[i].op is not None for i, _ in operands)
+
+
 def _operands(
     steps: list[Step], case: Case, dtype: DType, rng: np.random.Generator
 ) -> tuple[tuple[tuple[int, int], ...], list[Step]]:
@@ -189,8 +204,10 @@ def _operands(
             for k, array in enumerate(step.results)
             if _fits(array, draw, dtype)
         ]
+        computed = [pair for pair in found if steps[pair[0]].op is not None]
         if found and rng.random() < 0.85:
-            operands.append(found[-1 - int(rng.integers(min(len(found), 4)))])
+            choice = computed if computed and rng.random() < 0.85 else found
+            operands.append(choice[-1 - int(rng.integers(min(len(choice), 4)))])
         else:
             operands.append((len(steps) + len(added), 0))
             added.append(Step(None, (), {}, (drawn(draw, dtype, rng),)))

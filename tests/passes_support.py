@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import assuming
 from graphc.dims import Dim
-from graphc.graph import Graph, Tensor, assuming
+from graphc.graph import Graph, Tensor
 from graphc.passes import PIPELINE, Pass, optimise
 from graphc.runtime.device import Environment
 from graphc.runtime.reference.device import ReferenceDevice

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import assuming, make
 from graphc.dims import Dim, Symbol, evaluate
 from graphc.dtypes import DTYPES, DType, bool_, float32, int64
-from graphc.graph import Graph, Node, Op, Tensor, assuming, make
+from graphc.graph import Graph, Node, Op, Tensor
 from graphc.ops.domain import Case, Draw
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import placeholder
@@ -95,6 +96,11 @@ def apply(op: Op, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Ten
     """The outputs of an op over tensors, built as its `build` says."""
     built = make(op, tensors, attrs) if op.build is None else op.build(*tensors, **attrs)
     return (built,) if isinstance(built, Tensor) else tuple(built)
+
+
+def strided(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same values, every second element of a larger array: not contiguous."""
+    return np.stack([array, array], axis=-1)[..., 0]
 
 
 # ---------------------------------------------------------------------------- placeholders

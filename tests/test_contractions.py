@@ -25,8 +25,9 @@ EXPRESSIONS = (
     "ij,ij->ij", "ij,ij->i", "ij,ij->j", "ij,ij->", "ij,ij", "nij,njk->nik", "nij,njk->ikn",
     "nij,nkj->ink", "inj,jkn->nik", "ij,ijk->k", "ijk,ijk->", "ijk,jil->kl", "ijkl,lkm->mji",
     "ij,jk,kl->il", "ij,jk,kl,lm->im", "i,ij,j->", "ii,ij->j", "iij,jkk->ik", "ij,kl->",
-    "ij,kl->ik", "ij,kl->ljki", "ij,jk,ik->", "i,i,i->i", "ij,jk,k->i", "l,l->l", "li,lj->ij", "ijk->",
-    ",->", ",i->i", "->", "ii,jj->ij", "ii,jj->", "ijk,k->ij", "ijkm,imjk->", "nm,nm,nm->nm",
+    "ij,kl->ik", "ij,kl->ljki", "ij,jk,ik->", "i,i,i->i", "ij,jk,k->i", "l,l->l", "li,lj->ij",
+    "ijk->", ",->", ",i->i", "->", "ii,jj->ij", "ii,jj->", "ijk,k->ij", "ijkm,imjk->",
+    "nm,nm,nm->nm",
 )  # fmt: skip
 ELLIPSES: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...] = (
     ("...ij,...jk->...ik", ((2, 3), (3, 4))),

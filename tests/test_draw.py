@@ -16,8 +16,10 @@ from graphc.context import name_scope
 from graphc.draw import SUFFIXES, draw
 from graphc.draw.boxes import LEGEND
 from graphc.draw.dot import STYLES, dot_of
-from graphc.draw.fold import MOST, edges_of, level_pairs, view_of
+from graphc.draw.fold import level_pairs
+from graphc.draw.segments import MOST
 from graphc.draw.text import clean, counted
+from graphc.draw.view import edges_of, opened_to, view_of
 from graphc.errors import DeviceError, FetchError
 from graphc.ops.gradient import gradients
 from graphc.ops.source import Variable, constant, placeholder
@@ -234,7 +236,7 @@ def test_gradients_of_a_deep_graph_fold() -> None:
 )
 def test_folding_keeps_the_picture_acyclic(make: Any) -> None:
     folded = tree(make())
-    edges = edges_of(folded, view_of(folded, None))
+    edges = edges_of(folded, view_of(folded, opened_to(folded, None)))
     shown = networkx.DiGraph([(id(e.tail), id(e.head)) for e in edges])
     assert networkx.is_directed_acyclic_graph(shown)
 
@@ -242,10 +244,24 @@ def test_folding_keeps_the_picture_acyclic(make: Any) -> None:
 def test_every_group_is_small_and_counts_its_boxes() -> None:
     folded = tree(chain(3_000, 3))
     groups = list(folded.groups())
+    assert len(groups) > 1_000
     assert all(len(group.members) <= MOST for group in groups)
     assert folded.root.count == 3_002
     pairs = level_pairs(folded.wires)
     assert sum(sum(found.values()) for found in pairs.values()) == len(folded.wires)
+
+
+def test_scopes_that_all_feed_each_other_fold_further() -> None:
+    tensors = [placeholder("float32", [3], name="x")]
+    for _ in range(50):
+        with name_scope("part"):
+            total = tensors[0] + 1.0
+            for tensor in tensors[1:]:
+                total = total + tensor
+            tensors.append(total)
+    shown = picture(tensors[-1])
+    assert len(shown.vertices) <= MOST and len(shown.edges) <= 300
+    assert len(picture(tensors[-1], depth=1).edges) > 1_000
 
 
 def test_segments_say_what_is_inside() -> None:

@@ -30,7 +30,7 @@ def test_message(name: str) -> None:
     assert text == expected(name).read_text()
     assert len(text.splitlines()) <= 15
     assert f"{name}.py:" in text or name in WITHOUT_LINE
-    assert frames_inside(error) <= 1
+    assert frames_inside(error) <= (1 if isinstance(error, GraphcError) else 2)
     assert not chained(error), "one traceback is enough"
 
 

@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphc.build import make
 from graphc.errors import CompileError, ShapeError
-from graphc.graph import Graph, Node, Tensor, make, rewrite, topological
+from graphc.graph import Graph, Node, Tensor, topological
 from graphc.ops.arith import add, multiply
 from graphc.ops.broadcast import SUM
 from graphc.ops.control import identity
 from graphc.ops.gradient import gradients
 from graphc.ops.source import as_tensor, constant, placeholder
 from graphc.passes import optimise
+from graphc.rewriting import rewrite
 from graphc.show import show_graph
 from graphc.types import TensorType
-from graphc.verify import Verifier
+from graphc.verify import verify
 from tests.support import Compiled, run
 
 DEEP = 200_000
@@ -66,7 +68,7 @@ def test_deep_chains_need_no_recursion(deep: tuple[Tensor, Tensor]) -> None:
     assert show_graph(graph).count("\n") == DEEP + 2
     doubled = rewrite(graph, lambda node: node.inputs[0] + 1.0 if node is y.node else None)
     assert doubled.outputs[0].node.op.name == "add"
-    Verifier().check(doubled)
+    verify(doubled)
 
 
 def test_deep_chains_run(deep: tuple[Tensor, Tensor]) -> None:
@@ -154,7 +156,7 @@ def test_the_verifier_finds_a_wrong_type() -> None:
         True,
     )  # fmt: skip
     with pytest.raises(CompileError, match=r"has type f32\[3\], its rule says f32\[2\]"):
-        Verifier().check(Graph((Tensor(lie, 0, lie.types[0]),), (), (x,)))
+        verify(Graph((Tensor(lie, 0, lie.types[0]),), (), (x,)))
 
 
 def test_a_pass_that_breaks_the_graph_is_named() -> None:

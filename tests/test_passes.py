@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import graphc.ops
+from graphc.build import frozen_array, make
 from graphc.context import name_scope
 from graphc.dims import Dim
 from graphc.dtypes import DTYPES, float32
 from graphc.errors import CompileError
-from graphc.graph import Graph, Node, Rewriter, Tensor, frozen_array, make, rewrite
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops import OPS
 from graphc.ops.arith import absolute, masked_divide, negative
 from graphc.ops.broadcast import broadcast_to, cast
@@ -37,6 +38,7 @@ from graphc.passes.merge_common import merge_common
 from graphc.passes.remove_dead import remove_dead
 from graphc.passes.simplify_algebra import simplify_algebra
 from graphc.passes.stabilise import stabilise
+from graphc.rewriting import Rewriter, rewrite
 from tests.passes_support import apply, run
 
 assert graphc.ops  # installs the operators

@@ -416,7 +416,7 @@ def test_minus_one_in_a_shape_tensor() -> None:
 def test_wrong_shapes(build: Any, error: type[GraphcError], text: str) -> None:
     with pytest.raises(error) as raised:
         build(placeholder("float32", [2, 3], name="x"))
-    assert text in str(raised.value)
+    assert text in str(raised.value) and "was called at test_shape_ops.py" in str(raised.value)
 
 
 def test_sections_that_do_not_divide_are_found_in_the_run() -> None:

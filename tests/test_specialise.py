@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphc.build import assuming
 from graphc.dims import Dim
 from graphc.dtypes import float32
 from graphc.errors import ShapeError
-from graphc.graph import Graph, Tensor, assuming
+from graphc.graph import Graph, Tensor
 from graphc.ops.broadcast import sum as total
 from graphc.ops.contraction import matmul
 from graphc.ops.elementary import exp

@@ -11,7 +11,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from graphc.graph import Graph, Tensor, make
+from graphc.build import make
+from graphc.graph import Graph, Tensor
 from graphc.ops import OPS
 from graphc.ops.broadcast import broadcast_to, cast
 from graphc.ops.broadcast import sum as total
@@ -87,6 +88,7 @@ FORMS: list[tuple[str, Formula, str, str]] = [
         "logsumexp",
     ),
     ("absolute", lambda x: sqrt(x * x), "absolute %x", "sqrt"),
+    ("absolute", lambda x: sqrt(x**2), "absolute %x", "sqrt"),
     ("absolute", lambda x: sqrt(make(OPS["square"], (x,))), "absolute %x", "sqrt"),
 ]
 IDS = [f"{rule}-{k}" for k, (rule, *_) in enumerate(FORMS)]

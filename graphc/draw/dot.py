@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from graphc.draw.boxes import LEGEND, Box, Group
-from graphc.draw.fold import Member, Tree, View, edges_of, view_of
+from graphc.draw.fold import Tree
+from graphc.draw.segments import Member
 from graphc.draw.text import clean
+from graphc.draw.view import View, edges_of, opened_to, view_of
 
 STYLES = {  # shape, fill, line: no two kinds share a shape and a colour
     "placeholder": ("invhouse", "#d5f2e3", "#12805c"),
@@ -141,7 +143,8 @@ def _legend(kinds: list[str]) -> Iterator[str]:
         yield f"    legend_{kind} [label={quoted(LEGEND[kind])} {_style(kind)}]"
     yield (
         '    legend_edges [shape=plaintext style="" fontcolor="#5f6875" '
-        'label="edge: dtype[shape] of one use\\lthick border: fetched\\ldashed violet: gradient\\l"]'
+        'label="edge: dtype[shape] of one use\\lthick border: fetched\\l'
+        'dashed violet: gradient\\l"]'
     )
     names = [*(f"legend_{kind}" for kind in kinds), "legend_edges"]
     rows = [names[i : i + 3] for i in range(0, len(names), 3)]
@@ -155,7 +158,7 @@ def _legend(kinds: list[str]) -> Iterator[str]:
 
 def dot_of(tree: Tree, depth: int | None = None) -> str:
     """The DOT text of a tree of boxes."""
-    view = view_of(tree, depth)
+    view = view_of(tree, opened_to(tree, depth))
     members = view.members()
     identifiers = {member: f"b{i}" for i, member in enumerate(members)}
     present = {kind_of(member) for member in members}

@@ -13,8 +13,10 @@ from typing import Any
 
 from graphc.draw.boxes import LEGEND, Box
 from graphc.draw.dot import escaped
-from graphc.draw.fold import Member, Tree, opened_to, opened_to_fit
+from graphc.draw.fold import Tree
 from graphc.draw.layout import Level, lay_out
+from graphc.draw.segments import Member
+from graphc.draw.view import opened_to
 
 FOLDER = Path(__file__).parent
 LISTING = 400_000  # characters of the listing that a page without scripts shows
@@ -53,14 +55,14 @@ def _level(level: Level) -> dict[str, Any]:
 
 def data_of(tree: Tree, depth: int | None) -> dict[str, Any]:
     """What the script reads: texts, boxes, wires, groups; they refer to each other by number."""
-    opened = opened_to_fit(tree) if depth is None else opened_to(tree, depth)
-    levels = lay_out(tree)
+    opened = opened_to(tree, depth)
     groups = list(tree.groups())
     listed = [m for group in groups for m in group.members if isinstance(m, Box)]
     boxes = {box: i for i, box in enumerate(listed)}
     numbers = {group: i for i, group in enumerate(groups)}
     texts = _Table()
     bare = len(listed) > LEAVES
+    levels = lay_out(tree, [group for group in groups if not bare or group in opened])
 
     def reference(member: Member) -> int:
         return boxes[member] if isinstance(member, Box) else ~numbers[member]
@@ -73,7 +75,7 @@ def data_of(tree: Tree, depth: int | None) -> dict[str, Any]:
             "parent": -1 if group.parent is None else numbers[group.parent],
             "members": [reference(member) for member in group.members],
         }  # fmt: skip
-        if not bare or group in opened:
+        if group in levels:
             row |= _level(levels[group])
         rows.append(row)
     kept = [0 if bare and box.parent not in opened else _box(box, boxes, texts) for box in listed]

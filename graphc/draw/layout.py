@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graphc.draw.boxes import Box, Group, Wire
-from graphc.draw.fold import Meeting, Member, Pairs, Tree, in_order
+from graphc.draw.fold import Meeting, Tree
+from graphc.draw.segments import Member, Pairs, in_order
 
 PORTS = 8  # more tensors than these through one side of a group share one port
 SWEEPS = 6
@@ -225,11 +226,11 @@ def _sort(rows: list[list[Vertex]], links: Iterable[tuple[Vertex, Vertex]]) -> N
                 position[vertex] = i - shift
 
 
-def lay_out(tree: Tree) -> dict[Group, Level]:
-    """Every group's lines and rows."""
+def lay_out(tree: Tree, groups: Iterable[Group] | None = None) -> dict[Group, Level]:
+    """The lines and rows of some groups (None: of all)."""
     routes = _Routes(tree)
     levels = {}
-    for group in tree.groups():
+    for group in tree.groups() if groups is None else groups:
         level = levels[group] = routes.level(group)
         rows, links = _place(group, level, _ranks(group, level))
         _sort(rows, links)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.build import Check
 from graphc.dims import Dim
-from graphc.graph import Check, Tensor
+from graphc.graph import Tensor
 from graphc.ops.composition import composition
 from graphc.ops.convolution import CONV2D, conv2d, conv2d_transpose
 from graphc.ops.pooling import avg_pool2d, max_pool2d

@@ -11,10 +11,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from graphc.build import ASSUMPTIONS, Check, make
 from graphc.dims import Shape
 from graphc.dtypes import DType, floating, uint64
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import ASSUMPTIONS, Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.along_axis import take_along_axis
 from graphc.ops.arith import masked_multiply, negative
 from graphc.ops.broadcast import cast
@@ -113,8 +114,7 @@ def _loss(
                 shape(check, a.type, b.type)
                 if check.settled or ASSUMPTIONS.get() is not None:
                     return function(a, b, name=name, **attrs)
-            waiting: Tensor = make(op, (a, b), attrs, name)
-            return waiting
+            return make(op, (a, b), attrs, name)
 
         op = Op(
             function.__name__, "deferred", params, dtype, shape, _unreachable,

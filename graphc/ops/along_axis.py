@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import bool_
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.gather import as_indices, checked, write
@@ -84,8 +85,7 @@ def _take_along_build(
         check = Check(TAKE_ALONG_AXIS, (x, indices), {})
         axis = check.axis(axis, len(x.shape))
         x, indices = _broadcast_but(check, x, indices, axis)
-    tensor: Tensor = make(TAKE_ALONG_AXIS, (x, indices), {"axis": axis}, name)
-    return tensor
+    return make(TAKE_ALONG_AXIS, (x, indices), {"axis": axis}, name)
 
 
 TAKE_ALONG_AXIS = Op(

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Tensor
+from graphc.graph import Tensor
 from graphc.ops.compare import equal, signbit
 from graphc.ops.control import identity
 from graphc.ops.domain import Domain, elementwise

@@ -14,7 +14,7 @@ from graphc.errors import ShapeError, trimmed
 from graphc.graph import Tensor
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.composition import composition, first
-from graphc.ops.follow import as_dimension, as_shape
+from graphc.ops.follow import as_dimension, as_shape, located
 from graphc.ops.joining import concatenate_build
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along, slice_build, unslice_build
@@ -35,6 +35,7 @@ def _tile(x: Any, reps: Shape, *, name: str | None = None) -> Tensor:
 
 
 @trimmed
+@located
 def tile(x: Any, reps: Any, *, name: str | None = None) -> Tensor:
     """`x` laid side by side `reps` times an axis; NumPy's rule for missing axes.
 
@@ -67,6 +68,7 @@ def _repeat(x: Any, repeats: Any, axis: int | None, *, name: str | None = None) 
 
 
 @trimmed
+@located
 def repeat(x: Any, repeats: Any, axis: int | None = None, *, name: str | None = None) -> Tensor:
     """Each element (or slice along `axis`) `repeats` times: one count, or one for each.
 
@@ -128,6 +130,7 @@ def _rolled(x: Tensor, shift: Dimension, axis: int) -> Tensor:
 
 
 @trimmed
+@located
 def roll(x: Any, shift: Any, axis: Any = None, *, name: str | None = None) -> Tensor:
     """`x` with elements moved on by `shift` along `axis`, from the end to the front again.
 
@@ -213,6 +216,7 @@ def _widths(pad_width: Any) -> tuple[tuple[Dimension, Dimension], ...]:
 
 
 @trimmed
+@located
 def pad(
     x: Any,
     pad_width: Any,

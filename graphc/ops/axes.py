@@ -1,4 +1,4 @@
-"""What reductions share: axes as attributes, the cases that tests draw, and how means are counted."""
+"""What reductions share: axes as attributes, the cases that tests draw, counts as divisors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import make
 from graphc.dims import Dimension, product
 from graphc.dtypes import DType, float16, float32, float64
-from graphc.graph import Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.arith import divide
 from graphc.ops.broadcast import canonical_axes
 from graphc.ops.domain import AWKWARD, Case, Draw
@@ -24,8 +25,7 @@ def reduction(
 ) -> Tensor:
     """The node over axes counted from the front."""
     kept = {"axis": canonical_axes(op, x, axis), **attrs, "keepdims": bool(keepdims)}
-    tensor: Tensor = make(op, (x,), kept, name)
-    return tensor
+    return make(op, (x,), kept, name)
 
 
 def reduction_cases(

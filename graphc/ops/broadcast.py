@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import DType, as_dtype, int64, uint64
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.domain import AWKWARD, Case, Domain, Draw, cases
-from graphc.ops.follow import as_shape as as_shape
-from graphc.ops.follow import is_open, with_length
+from graphc.ops.follow import as_shape, is_open, located, with_length
 from graphc.ops.source import as_tensor, full_of
 from graphc.types import TensorType
 
@@ -52,8 +52,7 @@ def _cast_build(x: Tensor, dtype: DType, name: str | None = None) -> Tensor:
     if x.node.op.name == "full" and x.node.attrs["dtype"].kind in "biuf":
         value = _cast_oracle(np.asarray(x.node.attrs["value"], x.dtype.numpy), dtype)
         return full_of(value.item(), x.node.attrs["shape"], dtype, name)
-    tensor: Tensor = make(CAST, (x,), {"dtype": dtype}, name)
-    return tensor
+    return make(CAST, (x,), {"dtype": dtype}, name)
 
 
 CAST = Op(
@@ -112,8 +111,7 @@ def _broadcast_build(x: Tensor, shape: Shape, name: str | None = None) -> Tensor
         if x.shape != ():
             make(BROADCAST_TO, (x,), {"shape": shape}, name)  # for its check alone
         return full_of(x.node.attrs["value"], shape, x.dtype, name)
-    tensor: Tensor = make(BROADCAST_TO, (x,), {"shape": shape}, name)
-    return tensor
+    return make(BROADCAST_TO, (x,), {"shape": shape}, name)
 
 
 def _broadcast_vjp(g: Tensor, y: Tensor, x: Tensor, shape: Shape) -> Tensor:
@@ -216,8 +214,7 @@ def _sum_build(
         return x
     if axes == () and x.dtype.is_float:
         return x
-    tensor: Tensor = make(SUM, (x,), {"axis": axes, "keepdims": bool(keepdims)}, name)
-    return tensor
+    return make(SUM, (x,), {"axis": axes, "keepdims": bool(keepdims)}, name)
 
 
 SUM = Op(
@@ -253,6 +250,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, *, name: str | None = 
 
 
 @trimmed
+@located
 def broadcast_to(x: Any, shape: Any, *, name: str | None = None) -> Tensor:
     """`x` repeated to `shape` by NumPy's rule: axes are added in front, sizes of 1 are stretched.
 

@@ -14,9 +14,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from graphc.build import Check, apply
 from graphc.dtypes import DType, promote
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.domain import Domain
 from graphc.ops.source import as_tensors
 from graphc.types import TensorType
@@ -58,7 +59,7 @@ def composition(
 
         def build(*tensors: Tensor, name: str | None = None, **attrs: Any) -> Any:
             if any(t.shape is None for t in tensors):
-                return make(op, tensors, attrs, name)
+                return apply(op, tensors, attrs, name)
             return function(**dict(zip(operands, tensors, strict=True)), **attrs, name=name)
 
         op = Op(

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape, product
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.arith import multiply
 from graphc.ops.broadcast import broadcast_to, cast, same_dtype
 from graphc.ops.composition import composition
@@ -45,8 +46,7 @@ def swap(x: Tensor) -> Tensor:
 
 def _matmul_build(a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
     if a.shape is None or b.shape is None:
-        tensor: Tensor = make(MATMUL, (a, b), {}, name)
-        return tensor
+        return make(MATMUL, (a, b), {}, name)
     check = Check(MATMUL, (a, b), {})
     if not a.shape or not b.shape:
         check.fail("operands must have at least one axis")
@@ -59,7 +59,7 @@ def _matmul_build(a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
         left = broadcast_to(left, (*batch, *left.shape[-2:]))
         right = broadcast_to(right, (*batch, *right.shape[-2:]))
     vectors = len(a.shape) == 1, len(b.shape) == 1
-    result: Tensor = make(MATMUL, (left, right), {}, None if any(vectors) else name)
+    result = make(MATMUL, (left, right), {}, None if any(vectors) else name)
     if not any(vectors):
         return result
     assert result.shape is not None
@@ -212,8 +212,7 @@ def _tensordot_build(a: Tensor, b: Tensor, axes: Any, name: str | None = None) -
         _tensordot_shape(check, a.type, b.type, axes)
         if check.settled:
             return named(_tensordot_compose(a, b, axes, check), name)
-    tensor: Tensor = make(TENSORDOT, (a, b), {"axes": axes}, name)
-    return tensor
+    return make(TENSORDOT, (a, b), {"axes": axes}, name)
 
 
 def _tensordot_compose(a: Tensor, b: Tensor, axes: Any, check: Check) -> Tensor:

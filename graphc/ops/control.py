@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import make
 from graphc.errors import trimmed
-from graphc.graph import Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.domain import elementwise
 from graphc.ops.source import as_tensor
@@ -56,8 +57,7 @@ def identity(x: Any, *, name: str | None = None) -> Tensor:
     >>> identity([1, 2]).eval()
     array([1, 2])
     """
-    tensor: Tensor = make(IDENTITY, (as_tensor(x),), {}, name)
-    return tensor
+    return make(IDENTITY, (as_tensor(x),), {}, name)
 
 
 @trimmed
@@ -67,8 +67,7 @@ def stop_gradient(x: Any, *, name: str | None = None) -> Tensor:
     >>> stop_gradient([1.0, 2.0]).eval()
     array([1., 2.], dtype=float32)
     """
-    tensor: Tensor = make(STOP_GRADIENT, (as_tensor(x),), {}, name)
-    return tensor
+    return make(STOP_GRADIENT, (as_tensor(x),), {}, name)
 
 
 @trimmed
@@ -80,5 +79,4 @@ def print(x: Any, message: str | None = None, *, name: str | None = None) -> Ten
     """
     tensor = as_tensor(x)
     label = f"{tensor.name}: " if message is None else message
-    printed: Tensor = make(PRINT, (tensor,), {"message": label}, name)
-    return printed
+    return make(PRINT, (tensor,), {"message": label}, name)

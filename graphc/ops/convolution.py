@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Shape
 from graphc.dtypes import DType
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition
 from graphc.ops.contraction import promoted
@@ -218,8 +219,7 @@ def _conv2d_build(
 ) -> Tensor:  # fmt: skip
     attrs = {"strides": strides, "padding": padding, "dilations": dilations, "groups": groups}
     if x.shape is None or filters.shape is None:
-        open_: Tensor = make(CONV2D, (x, filters), {**attrs, "data_format": data_format}, name)
-        return open_
+        return make(CONV2D, (x, filters), {**attrs, "data_format": data_format}, name)
     _check_ranks(Check(CONV2D, (x, filters), attrs), x.shape, filters.shape)
     images = to_nhwc(x, data_format)
     assert images.shape is not None

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import make
 from graphc.dims import Dim, Dimension, derived, floordiv, is_nonnegative
 from graphc.dtypes import DType, as_dtype, float32, int64
 from graphc.errors import DTypeError, ShapeError, trimmed
-from graphc.graph import Tensor, make
+from graphc.graph import Tensor
 from graphc.ops.broadcast import broadcast_to, cast
 from graphc.ops.compare import equal, greater_equal
 from graphc.ops.composition import composition, first
-from graphc.ops.follow import as_dimension
+from graphc.ops.follow import as_dimension, as_shape, is_open, located
 from graphc.ops.select import where
 from graphc.ops.shape import check_of, moveaxis
 from graphc.ops.slicing import along, unslice_build
@@ -26,45 +27,54 @@ from graphc.ops.source import ARANGE, EYE, as_tensor, full_of, literal
 # ---------------------------------------------------------------------------- filled
 
 
+def _filled(shape: Any, value: Any, dtype: Any, name: str | None) -> Tensor:
+    tensor = as_tensor(value, None if dtype is None else as_dtype(dtype))
+    sizes = shape if is_open(shape) else as_shape(shape)
+    return broadcast_to(tensor if dtype is None else cast(tensor, dtype), sizes, name=name)
+
+
 @trimmed
+@located
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, name: str | None = None) -> Tensor:
     """`fill_value` (a number or a tensor that broadcasts) in `shape`.
 
     >>> full((2,), 7).eval()
     array([7, 7])
     """
-    value = as_tensor(fill_value, None if dtype is None else as_dtype(dtype))
-    return broadcast_to(value if dtype is None else cast(value, dtype), shape, name=name)
+    return _filled(shape, fill_value, dtype, name)
 
 
 @trimmed
+@located
 def fill(dims: Any, value: Any, *, name: str | None = None) -> Tensor:
     """TensorFlow's form of `full`.
 
     >>> fill((2,), 7).eval()
     array([7, 7])
     """
-    return full(dims, value, name=name)
+    return _filled(dims, value, None, name)
 
 
 @trimmed
+@located
 def zeros(shape: Any, dtype: Any = "float32", *, name: str | None = None) -> Tensor:
     """0 everywhere in `shape`.
 
     >>> zeros((2,)).eval()
     array([0., 0.], dtype=float32)
     """
-    return full(shape, 0, dtype, name=name)
+    return _filled(shape, 0, dtype, name)
 
 
 @trimmed
+@located
 def ones(shape: Any, dtype: Any = "float32", *, name: str | None = None) -> Tensor:
     """1 everywhere in `shape`.
 
     >>> ones((2,)).eval()
     array([1., 1.], dtype=float32)
     """
-    return full(shape, 1, dtype, name=name)
+    return _filled(shape, 1, dtype, name)
 
 
 @composition("x", dtype=lambda check, x, value, dtype: dtype)
@@ -130,13 +140,15 @@ def _count(start: Any, stop: Any, step: Any) -> Dimension:
     if any(isinstance(v, float) for v in (start, stop, step)):
         if isinstance(start, Dim) or isinstance(stop, Dim):
             raise DTypeError("arange: bounds must be all integers, or all known now")
-        return max(0, int(math.ceil((stop - start) / step)))
+        steps: int = math.ceil((stop - start) / step)
+        return max(0, steps)
     span: Any = stop - start if step > 0 else start - stop
     count = floordiv(span + (abs(step) - 1), abs(step))
     return count if is_nonnegative(count) else derived("max", count, 0)
 
 
 @trimmed
+@located
 def arange(
     start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, *, name: str | None = None
 ) -> Tensor:
@@ -155,11 +167,11 @@ def arange(
     kept = as_dtype(dtype) if dtype is not None else float32 if is_float else int64
     count = _count(first_, last, by)
     attrs = {"start": first_, "step": by, "count": count, "dtype": kept}
-    tensor: Tensor = make(ARANGE, (), attrs, name)
-    return tensor
+    return make(ARANGE, (), attrs, name)
 
 
 @trimmed
+@located
 def linspace(
     start: Any,
     stop: Any,
@@ -192,6 +204,7 @@ def linspace(
 
 
 @trimmed
+@located
 def eye(
     rows: Any, columns: Any = None, k: int = 0, dtype: Any = "float32", *, name: str | None = None
 ) -> Tensor:
@@ -206,8 +219,7 @@ def eye(
     if any(isinstance(size, int) and size < 0 for size in (count, width)):
         raise ShapeError(f"eye: sizes must not be negative, got {rows} and {columns}")
     attrs = {"rows": count, "columns": width, "offset": int(k), "dtype": as_dtype(dtype)}
-    tensor: Tensor = make(EYE, (), attrs, name)
-    return tensor
+    return make(EYE, (), attrs, name)
 
 
 # ---------------------------------------------------------------------------- one_hot
@@ -228,6 +240,7 @@ def _one_hot(
 
 
 @trimmed
+@located
 def one_hot(
     indices: Any, depth: Any, dtype: Any = "float32", axis: int = -1, *, name: str | None = None
 ) -> Tensor:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import product
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype, sum_dtype
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import as_tensor
@@ -44,8 +45,7 @@ def _build(
         if axis is None:
             return _build(op, tuple(t.reshape((-1,)) for t in tensors), 0, reverse, name)
         axis = Check(op, tensors, {}).axis(axis, len(x.shape))
-    tensor: Tensor = make(op, tensors, {"axis": axis, "reverse": bool(reverse)}, name)
-    return tensor
+    return make(op, tensors, {"axis": axis, "reverse": bool(reverse)}, name)
 
 
 def _directed(oracle: Callable[..., Array]) -> Callable[..., Array]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import make, make_all
 from graphc.errors import trimmed
-from graphc.graph import Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.contraction import swap
 from graphc.ops.domain import Case, Domain, Draw
@@ -130,8 +131,7 @@ def det(a: Any, *, name: str | None = None) -> Tensor:
     >>> det([[2.0, 0.0], [0.0, 3.0]]).eval()
     array(6., dtype=float32)
     """
-    tensor: Tensor = make(DET, (inexact(a),), {}, name)
-    return tensor
+    return make(DET, (inexact(a),), {}, name)
 
 
 # ---------------------------------------------------------------------------- slogdet
@@ -156,5 +156,5 @@ def slogdet(a: Any, *, name: str | None = None) -> tuple[Tensor, Tensor]:
     >>> slogdet([[1.0, 0.0], [0.0, -1.0]])[0].eval()
     array(-1., dtype=float32)
     """
-    sign, logarithm = make(SLOGDET, (inexact(a),), {}, name)
+    sign, logarithm = make_all(SLOGDET, (inexact(a),), {}, name)
     return sign, logarithm

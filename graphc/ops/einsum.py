@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.composition import promoted as promoted_dtype
 from graphc.ops.contraction import contract, keep_labels, named, promoted, replaced
 from graphc.ops.creation import diagonal
@@ -100,8 +101,7 @@ def _build(*tensors: Tensor, subscripts: str, name: str | None = None) -> Tensor
         sizes = _sizes(check, known, labels, subscripts)
         if check.settled:
             return named(_compose(check, promoted(tensors), labels, output, sizes), name)
-    tensor: Tensor = make(EINSUM, tensors, {"subscripts": subscripts}, name)
-    return tensor
+    return make(EINSUM, tensors, {"subscripts": subscripts}, name)
 
 
 def _compose(

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make, make_all
 from graphc.dims import Shape, derived
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.compare import equal
 from graphc.ops.contraction import swap
@@ -110,8 +111,7 @@ def cholesky(a: Any, *, name: str | None = None) -> Tensor:
     array([[2., 0.],
            [0., 3.]], dtype=float32)
     """
-    tensor: Tensor = make(CHOLESKY, (inexact(a),), {}, name)
-    return tensor
+    return make(CHOLESKY, (inexact(a),), {}, name)
 
 
 # ---------------------------------------------------------------------------- eigh
@@ -146,7 +146,7 @@ def eigh(a: Any, *, name: str | None = None) -> tuple[Tensor, Tensor]:
     >>> eigh([[2.0, 0.0], [0.0, 1.0]])[0].eval()
     array([1., 2.], dtype=float32)
     """
-    values, vectors = make(EIGH, (inexact(a),), {}, name)
+    values, vectors = make_all(EIGH, (inexact(a),), {}, name)
     return values, vectors
 
 
@@ -219,7 +219,7 @@ def svd(a: Any, *, name: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     >>> svd([[2.0, 0.0], [0.0, 3.0]])[1].eval()
     array([3., 2.], dtype=float32)
     """
-    u, s, vh = make(SVD, (inexact(a),), {}, name)
+    u, s, vh = make_all(SVD, (inexact(a),), {}, name)
     return u, s, vh
 
 
@@ -285,5 +285,5 @@ def qr(a: Any, *, name: str | None = None) -> tuple[Tensor, Tensor]:
     array([[-1.,  0.],
            [ 0., -2.]], dtype=float32)
     """
-    q, r = make(QR, (inexact(a),), {}, name)
+    q, r = make_all(QR, (inexact(a),), {}, name)
     return q, r

@@ -14,15 +14,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
+from graphc.build import Check, describe, make
+from graphc.context import origin
 from graphc.dims import Dim, Dimension, Shape, derived, floordiv
-from graphc.errors import DTypeError, ShapeError
-from graphc.graph import Check, Node, Op, Tensor, describe, make
+from graphc.errors import DTypeError, GraphcError, ShapeError
+from graphc.graph import Node, Op, Tensor
 from graphc.ops.domain import Domain
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Objects: TypeAlias = "np.ndarray[Any, Any]"  # of ints and Dims
 Follow: TypeAlias = Callable[..., "Objects | None"]
 LIMIT = 64  # elements: shapes are short, and a longer tensor is data
@@ -175,6 +179,23 @@ def follow(tensor: Tensor) -> Objects:
 # ---------------------------------------------------------------------------- shape arguments
 
 
+def located(builder: Callable[P, R]) -> Callable[P, R]:
+    """Let errors about a builder's arguments name the builder and the user's line."""
+
+    @functools.wraps(builder)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return builder(*args, **kwargs)
+        except GraphcError as error:
+            text, name = str(error), builder.__name__
+            if "was called at" in text:
+                raise
+            rule = text if text.startswith(f"{name}: ") else f"{name}: {text}"
+            raise type(error)(f"{rule}\n  {name} was called at {origin()[0]}") from None
+
+    return call
+
+
 def as_dimension(value: Any, what: str = "a size") -> Dimension:
     """One size: an int, a `Dim`, or an integer scalar tensor."""
     if isinstance(value, Dim):
@@ -257,8 +278,7 @@ def with_length(
     def build(*tensors: Tensor, name: str | None = None, **attrs: Any) -> Tensor:
         length = _length(Check(op, tensors, attrs), tensors[-1])
         if length is None:
-            waiting: Tensor = make(op, tensors, attrs, name, settled=False)
-            return waiting
+            return make(op, tensors, attrs, name)
         return body(*tensors[:-1], _of_tensor(tensors[-1], length), name=name, **attrs)
 
     op = Op(

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Shape, product
 from graphc.dtypes import bool_, int64
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_operands, broadcast_to, cast
 from graphc.ops.compare import equal
 from graphc.ops.composition import composition, first
 from graphc.ops.domain import Case, Domain, Draw
-from graphc.ops.select import where
+from graphc.ops.select import maximum, where
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along, converted
 from graphc.ops.source import ARANGE, CONSTANT, as_tensor, full_of, literal
@@ -102,8 +103,7 @@ def gather_build(
         _check_constants(x, indices, axes)
         indices = tuple(broadcast_operands(GATHER, indices))
     attrs = {"axes": axes, "position": position}
-    tensor: Tensor = make(GATHER, (x, *indices), attrs, name)
-    return tensor
+    return make(GATHER, (x, *indices), attrs, name)
 
 
 def _gather_vjp(
@@ -215,8 +215,7 @@ def scatter_build(
     if all(i.shape is not None for i in indices):
         indices = tuple(broadcast_operands(SCATTER, indices))
     attrs = {"axes": axes, "position": position, "mode": mode}
-    tensor: Tensor = make(SCATTER, (x, updates, *indices), attrs, name)
-    return tensor
+    return make(SCATTER, (x, updates, *indices), attrs, name)
 
 
 def _scatter_vjp(
@@ -262,7 +261,8 @@ def _multiply_rule(g: Tensor, y: Tensor, x: Tensor, u: Tensor, read: Any, writte
 def _extremum_rule(g: Tensor, y: Tensor, x: Tensor, u: Tensor, read: Any, written: Any) -> Any:
     """Ties share the cotangent evenly."""
     from_x, from_u = equal(x, y), equal(u, read(y))
-    share = g / written(cast(from_x, g.dtype), cast(from_u, g.dtype), "add")
+    ties = written(cast(from_x, g.dtype), cast(from_u, g.dtype), "add")
+    share = g / maximum(ties, 1)  # none ties where x is NaN
     return where(from_x, share, 0), where(from_u, read(share), 0)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphc.build import describe, make_all
 from graphc.errors import DTypeError, GradientError, trimmed
-from graphc.graph import Node, Op, Tensor, describe, make, topological
+from graphc.graph import Node, Op, Tensor, topological
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.domain import Domain
 from graphc.ops.source import as_tensor, full_of
@@ -138,7 +139,7 @@ def gradients(
         raise GradientError(f"gradients: {of} gives no gradient for\n" + "\n".join(lines))
     seeds = _seeds(outputs, grad_ys)
     attrs = {"ys": len(outputs), "xs": len(inputs)}
-    return list(make(GRADIENT, (*outputs, *seeds, *inputs), attrs, name))
+    return list(make_all(GRADIENT, (*outputs, *seeds, *inputs), attrs, name))
 
 
 def _upstream(

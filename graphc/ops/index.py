@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import Check, failure, make
 from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import bool_
 from graphc.errors import DTypeError, GraphcError, ShapeError, trimmed
-from graphc.graph import Check, Op, Tensor, failure, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_to, same_dtype
 from graphc.ops.domain import Domain
 from graphc.ops.follow import as_dimension
@@ -27,6 +28,7 @@ from graphc.ops.slicing import converted, from_front, slice_bounds, slice_build,
 from graphc.ops.source import as_tensor
 
 NEW, REST = "new", "..."
+WHOLE = ("slice", None, None, 1)
 Entry: TypeAlias = Any  # a size, NEW, REST, ("slice", start, stop, step) or ("array", operand)
 
 # ---------------------------------------------------------------------------- reading an index
@@ -112,7 +114,7 @@ def _expanded(check: Check, entries: Sequence[Entry], rank: int) -> list[Entry]:
     used = sum(1 for e in entries if e is not None and not (isinstance(e, str)))
     if used > rank:
         check.fail(f"too many indices: x has {rank} axes, the index uses {used}")
-    whole: list[Entry] = [("slice", None, None, 1)] * (rank - used)
+    whole: list[Entry] = [WHOLE] * (rank - used)
     if REST not in [e for e in entries if isinstance(e, str)]:
         return [*entries, *whole]
     place = next(i for i, e in enumerate(entries) if isinstance(e, str) and e == REST)
@@ -157,10 +159,10 @@ def plan(check: Check, shape: Shape, entries: Sequence[Entry], broadcast: int) -
         length, step = size, 1
         if _is_array(entry):
             axes.append(len(kept))
-        elif isinstance(entry, tuple):
+        elif isinstance(entry, tuple) and entry != WHOLE:
             start, length = slice_bounds(size, *entry[1:])
             step = entry[3]
-        else:
+        elif not isinstance(entry, tuple):
             start, length = _start_of(check, entry, size, axis), 1
         starts.append(start)
         lengths.append(length)
@@ -207,8 +209,7 @@ def _index_build(
     x: Tensor, *arrays: Tensor, entries: tuple[Entry, ...], name: str | None = None
 ) -> Tensor:
     if _is_open((x, *arrays)):
-        waiting: Tensor = make(INDEX, (x, *arrays), {"entries": entries}, name)
-        return waiting
+        return make(INDEX, (x, *arrays), {"entries": entries}, name)
     how = _plan_of(Check(INDEX, (x, *arrays), {}), x, arrays, entries)
     found = _region(x, how).reshape(how.kept)
     if arrays:
@@ -266,8 +267,7 @@ def _update_build(
 ) -> Tensor:
     operands = (x, values, *arrays)
     if _is_open(operands):
-        waiting: Tensor = make(AT, operands, {"entries": entries, "mode": mode}, name)
-        return waiting
+        return make(AT, operands, {"entries": entries, "mode": mode}, name)
     how = _plan_of(Check(AT, operands, {}), x, arrays, entries)
     region = _region(x, how)
     old = region.reshape(how.kept)

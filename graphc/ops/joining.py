@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape, floordiv
 from graphc.dtypes import promote
 from graphc.errors import ShapeError, trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import cast
 from graphc.ops.composition import composition, first, promoted
 from graphc.ops.domain import Domain, cases
-from graphc.ops.follow import as_shape
+from graphc.ops.follow import as_shape, located
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along
 from graphc.ops.source import as_tensor, as_tensors
@@ -50,8 +51,7 @@ def concatenate_build(*tensors: Tensor, axis: int = 0, name: str | None = None) 
         check = Check(CONCATENATE, tensors, {})
         _concatenate_shape(check, *(t.type for t in tensors), axis=axis)
         axis = check.axis(axis, len(tensors[0].shape))  # type: ignore[arg-type]  # known
-    joined: Tensor = make(CONCATENATE, tensors, {"axis": axis}, name)
-    return joined
+    return make(CONCATENATE, tensors, {"axis": axis}, name)
 
 
 def _concatenate_vjp(g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> list[Tensor]:
@@ -90,6 +90,7 @@ def _listed(tensors: Any, op: str) -> list[Tensor]:
 
 
 @trimmed
+@located
 def concatenate(tensors: Any, axis: Any = 0, *, name: str | None = None) -> Tensor:
     """The tensors joined along an axis that exists; None flattens them first.
 
@@ -109,8 +110,7 @@ def concatenate(tensors: Any, axis: Any = 0, *, name: str | None = None) -> Tens
 
 def _stack_build(*tensors: Tensor, axis: int = 0, name: str | None = None) -> Tensor:
     if any(t.shape is None for t in tensors):
-        waiting: Tensor = make(STACK, tensors, {"axis": axis}, name)
-        return waiting
+        return make(STACK, tensors, {"axis": axis}, name)
     check = Check(STACK, tensors, {"axis": axis})
     shapes: list[Any] = [t.shape for t in tensors]
     if len({len(shape) for shape in shapes}) > 1:
@@ -136,6 +136,7 @@ STACK = Op(
 
 
 @trimmed
+@located
 def stack(tensors: Any, axis: int = 0, *, name: str | None = None) -> Tensor:
     """The tensors, all of one shape, joined along a new axis.
 
@@ -184,6 +185,7 @@ def _split_at(x: Tensor, indices: Sequence[Dimension], axis: int) -> list[Tensor
 
 
 @trimmed
+@located
 def split(
     x: Any, indices_or_sections: Any, axis: int = 0, *, name: str | None = None
 ) -> list[Tensor]:

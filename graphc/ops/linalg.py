@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import float64
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_to, cast, same_dtype
 from graphc.ops.contraction import promoted, swap
 from graphc.ops.creation import tril, triu
@@ -121,8 +122,7 @@ def inv(a: Any, *, name: str | None = None) -> Tensor:
     array([[0.5 , 0.  ],
            [0.  , 0.25]], dtype=float32)
     """
-    tensor: Tensor = make(INV, (inexact(a),), {}, name)
-    return tensor
+    return make(INV, (inexact(a),), {}, name)
 
 
 # ---------------------------------------------------------------------------- solve
@@ -141,8 +141,7 @@ def _solve_shape(check: Check, a: TensorType, b: TensorType, **_: Any) -> Shape:
 
 def _solve_build(op: Op, a: Tensor, b: Tensor, name: str | None, **attrs: Any) -> Tensor:
     if a.shape is None or b.shape is None:
-        open_: Tensor = make(op, (a, b), attrs, name)
-        return open_
+        return make(op, (a, b), attrs, name)
     check = Check(op, (a, b), attrs)
     square_shape(check, a.type)
     if not b.shape:
@@ -154,12 +153,12 @@ def _solve_build(op: Op, a: Tensor, b: Tensor, name: str | None, **attrs: Any) -
     if check.settled:
         a = broadcast_to(a, (*batch, *a.shape[-2:]))
         right = broadcast_to(right, (*batch, *right.shape[-2:]))
-    result: Tensor = make(op, (a, right), attrs, None if vector else name)
+    result = make(op, (a, right), attrs, None if vector else name)
     return result.reshape((*batch, *b.shape)) if vector else result
 
 
 def _solve_vjp(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    of_b: Tensor = make(SOLVE, (swap(a), g))
+    of_b = make(SOLVE, (swap(a), g))
     return -(of_b @ swap(y)), of_b
 
 
@@ -188,8 +187,7 @@ def _triangular_oracle(a: Array, b: Array, lower: bool) -> Array:
 
 def solve_lower(a: Tensor, b: Tensor, lower: bool = True) -> Tensor:
     """The solution of a triangular system of matrices that need no conversion."""
-    tensor: Tensor = make(SOLVE_TRIANGULAR, (a, b), {"lower": lower})
-    return tensor
+    return make(SOLVE_TRIANGULAR, (a, b), {"lower": lower})
 
 
 def _triangular_vjp(
@@ -282,5 +280,4 @@ def pinv(a: Any, rcond: float = 1e-15, *, name: str | None = None) -> Tensor:
     >>> pinv([[2.0], [0.0]]).eval()
     array([[0.5, 0. ]], dtype=float32)
     """
-    tensor: Tensor = make(PINV, (inexact(a),), {"rcond": float(rcond)}, name)
-    return tensor
+    return make(PINV, (inexact(a),), {"rcond": float(rcond)}, name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.build import make
 from graphc.dims import Dim, product
 from graphc.dtypes import int64
 from graphc.errors import trimmed
-from graphc.graph import Tensor, make
+from graphc.graph import Tensor
 from graphc.ops.composition import composition
 from graphc.ops.source import SIZE, SIZES, full_of
 
@@ -23,14 +24,12 @@ def shape(x: Any, *, name: str | None = None) -> Tensor:
     >>> shape([[1, 2, 3]]).eval()
     array([1, 3])
     """
-    tensor: Tensor = make(SIZES, (), {"dims": x.shape}, name)
-    return tensor
+    return make(SIZES, (), {"dims": x.shape}, name)
 
 
 @composition("x", dtype=_int64, rankless=lambda: ())
 def _element_count(x: Any, *, name: str | None = None) -> Tensor:
-    tensor: Tensor = make(SIZE, (), {"dim": product(x.shape), "dtype": int64}, name)
-    return tensor
+    return make(SIZE, (), {"dim": product(x.shape), "dtype": int64}, name)
 
 
 @trimmed

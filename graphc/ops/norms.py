@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make, make_all
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Tensor, make
+from graphc.graph import Tensor
 from graphc.ops.broadcast import broadcast_to, sum, sum_dtype
 from graphc.ops.compare import equal, not_equal
 from graphc.ops.composition import composition, first
@@ -80,7 +81,7 @@ def _matrix_norm(check: Check, x: Tensor, ord: Any, axes: tuple[int, ...]) -> Te
         check.fail(f"ord of a matrix must be None, 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, {ord=}")
     assert x.shape is not None
     rest = tuple(a for a in range(len(x.shape)) if a not in axes)
-    _, values, _ = make(SVD, (x.transpose((*rest, rows, columns)),))
+    _, values, _ = make_all(SVD, (x.transpose((*rest, rows, columns)),))
     if ord == "nuc":
         found: Tensor = values.sum(-1)
     else:

@@ -16,10 +16,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim
 from graphc.dtypes import DType, bool_, float32, float64, floating, int8, promote, weak
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_operands, cast
 from graphc.ops.control import identity
 from graphc.ops.domain import Domain
@@ -116,8 +117,7 @@ def pointwise_shape(check: Check, *types: TensorType, **_: Any) -> Any:
 
 def build_pointwise(op: Op, tensors: Sequence[Tensor], name: str | None, **attrs: Any) -> Tensor:
     """The node over operands broadcast to one shape (dtypes are the caller's concern)."""
-    tensor: Tensor = make(op, broadcast_operands(op, tensors), attrs, name)
-    return tensor
+    return make(op, broadcast_operands(op, tensors), attrs, name)
 
 
 # ---------------------------------------------------------------------------- the decorator

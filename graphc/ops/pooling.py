@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import floating
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.domain import Draw, cases
 from graphc.ops.source import as_tensor
@@ -132,8 +133,7 @@ def _builder(of: Callable[[], Op]) -> Callable[..., Tensor]:
     ) -> Tensor:  # fmt: skip
         op, attrs = of(), {"size": size, "strides": strides, "padding": padding}
         if x.shape is None:
-            open_: Tensor = make(op, (x,), {**attrs, "data_format": data_format}, name)
-            return open_
+            return make(op, (x,), {**attrs, "data_format": data_format}, name)
         if len(x.shape) != 4:
             Check(op, (x,), attrs).fail("takes images [batch, height, width, channels]")
         images = to_nhwc(x, data_format)
@@ -237,8 +237,7 @@ def _mean_gradient_shape(check: Check, g: TensorType, image: Shape, **attrs: Any
 
 def _mean_vjp(g: Tensor, y: Tensor, x: Tensor, **attrs: Any) -> Tensor:
     assert x.shape is not None
-    tensor: Tensor = make(AVG_POOL2D_GRADIENT, (g,), {"image": x.shape[1:3], **attrs})
-    return tensor
+    return make(AVG_POOL2D_GRADIENT, (g,), {"image": x.shape[1:3], **attrs})
 
 
 AVG_POOL2D: Op = Op(

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check
 from graphc.dtypes import float64
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor
+from graphc.graph import Op, Tensor
 from graphc.ops.arith import quotient, scaled, square
 from graphc.ops.broadcast import cast
 from graphc.ops.compare import greater

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import DType, uint32, uint64
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import no_oracle
 from graphc.types import TensorType
@@ -87,8 +88,7 @@ def _bits_build(
     if shape is None and like[0].shape is not None:
         shape = like[0].shape
     operands = (entropy, *like) if shape is None else (entropy,)
-    tensor: Tensor = make(RANDOM_BITS, operands, {"shape": shape, **attrs}, name)
-    return tensor
+    return make(RANDOM_BITS, operands, {"shape": shape, **attrs}, name)
 
 
 ENTROPY = Op(
@@ -135,7 +135,7 @@ def random_bits(
 
     The session keys them by the op's name and its own seed; with `seed`, by that alone.
     """
-    entropy: Tensor = make(ENTROPY, (), {})
+    entropy = make(ENTROPY, (), {})
     key = None if seed is None else seed_key(seed)
     operands = (entropy,) if like is None else (entropy, like)
     attrs = {"shape": shape, "dtype": dtype, "key": key, "seeded": seed is not None}

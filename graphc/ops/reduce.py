@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape, product
 from graphc.dtypes import DType, bool_, int64
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.axes import (
     Array,
     Axes,
@@ -195,8 +196,7 @@ def _arg_build(op: Op, x: Tensor, axis: Any, keepdims: bool, name: str | None) -
         return found.reshape((1,) * len(x.shape)) if keepdims else found
     if x.shape is not None:
         axis = Check(op, (x,), {}).axis(axis, len(x.shape))
-    tensor: Tensor = make(op, (x,), {"axis": axis, "keepdims": bool(keepdims)}, name)
-    return tensor
+    return make(op, (x,), {"axis": axis, "keepdims": bool(keepdims)}, name)
 
 
 _ARG_DOMAIN = Domain(

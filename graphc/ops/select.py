@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check
 from graphc.dtypes import bool_
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Check, Op, Tensor
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import cast
 from graphc.ops.compare import greater_equal, isnan
 from graphc.ops.control import identity

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape, floordiv, product
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition, first
 from graphc.ops.domain import Domain, cases
-from graphc.ops.follow import as_shape, is_open, with_length
+from graphc.ops.follow import as_shape, is_open, located, with_length
 from graphc.ops.source import as_tensor, full_of
 from graphc.types import TensorType
 
@@ -38,6 +39,10 @@ def _differ(check: Check, total: Dimension, target: Dimension) -> bool:
     return check.ask(total, target) is False
 
 
+def _without_ones(shape: Shape) -> list[Dimension]:
+    return [d for d in shape if isinstance(d, Dim) or d != 1]
+
+
 def _reshape_shape(check: Check, x: TensorType, shape: Shape) -> Shape:
     """The target, its -1 worked out; both sides must hold equally many elements."""
     assert x.shape is not None
@@ -46,6 +51,8 @@ def _reshape_shape(check: Check, x: TensorType, shape: Shape) -> Shape:
         check.fail(f"only one size may be -1, shape={list(shape)}")
     if any(isinstance(d, int) and d < -1 for d in shape):
         check.fail(f"sizes must not be negative, shape={list(shape)}")
+    if not unknown and _without_ones(x.shape) == _without_ones(shape):
+        return shape  # the common case, told without arithmetic
     total = product(x.shape)
     rule = f"the number of elements must stay {total}, shape={list(shape)}"
     if not unknown:
@@ -69,8 +76,7 @@ def _reshape_build(x: Tensor, shape: Shape, name: str | None = None) -> Tensor:
         if x.node.op.name == "full":
             make(RESHAPE, (x,), {"shape": shape}, name)  # for its check alone
             return full_of(x.node.attrs["value"], shape, x.dtype, name)
-    tensor: Tensor = make(RESHAPE, (x,), {"shape": shape}, name)
-    return tensor
+    return make(RESHAPE, (x,), {"shape": shape}, name)
 
 
 def _reshape_oracle(x: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -100,6 +106,7 @@ RESHAPE = Op(
 
 
 @trimmed
+@located
 def reshape(x: Any, shape: Any, *, name: str | None = None) -> Tensor:
     """The elements of `x`, in order, in another shape; one size may be -1, for what is left.
 
@@ -143,8 +150,7 @@ def _transpose_build(
         if axes == tuple(range(rank)):
             return x
     attrs = {"axes": None if axes is None else tuple(axes)}
-    tensor: Tensor = make(TRANSPOSE, (x,), attrs, name)
-    return tensor
+    return make(TRANSPOSE, (x,), attrs, name)
 
 
 def _transpose_vjp(g: Tensor, y: Tensor, x: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -256,8 +262,7 @@ def _squeeze_build(x: Tensor, axis: Any = None, name: str | None = None) -> Tens
         shape = _squeezed(check, x, axis)
         if check.settled and shape is not None:
             return _reshape_build(x, shape, name)
-    waiting: Tensor = make(SQUEEZE, (x,), {"axis": axis}, name)
-    return waiting
+    return make(SQUEEZE, (x,), {"axis": axis}, name)
 
 
 def _waits(*_: Any, **__: Any) -> Any:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape, derived, floordiv, is_nonnegative
 from graphc.dtypes import DType
 from graphc.errors import DTypeError
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.domain import cases
 from graphc.ops.source import full_of
@@ -71,8 +72,7 @@ def slice_build(
             if not any(isinstance(d, Dim) for d in (*starts, *x.shape)):
                 return full_of(x.node.attrs["value"], lengths, x.dtype, name)
     attrs = {"starts": starts, "lengths": lengths, "steps": steps}
-    tensor: Tensor = make(SLICE, (x,), attrs, name)
-    return tensor
+    return make(SLICE, (x,), attrs, name)
 
 
 def _slice_vjp(
@@ -130,8 +130,7 @@ def unslice_build(
     if x.shape == shape and all(s == 0 for s in starts) and all(s == 1 for s in steps):
         return x
     attrs = {"starts": starts, "steps": steps, "shape": shape, "value": value}
-    tensor: Tensor = make(UNSLICE, (x,), attrs, name)
-    return tensor
+    return make(UNSLICE, (x,), attrs, name)
 
 
 UNSLICE = Op(
@@ -175,8 +174,7 @@ def update_build(
 ) -> Tensor:
     """`x` with `updates` written from `starts` in `steps`."""
     attrs = {"starts": starts, "steps": steps}
-    tensor: Tensor = make(SLICE_UPDATE, (x, updates), attrs, name)
-    return tensor
+    return make(SLICE_UPDATE, (x, updates), attrs, name)
 
 
 def _update_vjp(

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import floating
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import cast, expand_reduced, same_dtype
 from graphc.ops.control import stop_gradient
 from graphc.ops.domain import Case, Domain, Draw
@@ -83,8 +84,7 @@ def _build(op: Op, x: Tensor, axis: Any, name: str | None) -> Tensor:
         check = Check(op, (x,), {})
         _rowwise_shape(check, x.type, axis)
         axis = check.axis(axis, len(x.shape))
-    tensor: Tensor = make(op, (x,), {"axis": axis}, name)
-    return tensor
+    return make(op, (x,), {"axis": axis}, name)
 
 
 DOMAIN = Domain(

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, make, make_all
 from graphc.dims import Dimension, Shape, derived
 from graphc.dtypes import DType, int64
 from graphc.errors import trimmed
-from graphc.graph import Check, Op, Tensor, make
+from graphc.graph import Op, Tensor
 from graphc.ops.along_axis import ADD_ALONG_AXIS, TAKE_ALONG_AXIS
 from graphc.ops.arrange import flip
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition
 from graphc.ops.contraction import promoted
 from graphc.ops.domain import Case, Domain, Draw
+from graphc.ops.follow import as_dimension
 from graphc.ops.source import as_tensor, as_tensors, full_of
 from graphc.types import TensorType
 
@@ -45,15 +47,13 @@ def _build(op: Op, x: Tensor, axis: Any, name: str | None) -> Tensor:
         if axis is None:
             return _build(op, x.reshape((-1,)), 0, name)
         axis = Check(op, (x,), {}).axis(axis, len(x.shape))
-    tensor: Tensor = make(op, (x,), {"axis": axis}, name)
-    return tensor
+    return make(op, (x,), {"axis": axis}, name)
 
 
 def _sort_vjp(g: Tensor, y: Tensor, x: Tensor, axis: int) -> Tensor:
     order = _build(ARGSORT, x, axis, None)
     inverse = _build(ARGSORT, order, axis, None)
-    cotangent: Tensor = make(TAKE_ALONG_AXIS, (g, inverse), {"axis": axis})
-    return cotangent
+    return make(TAKE_ALONG_AXIS, (g, inverse), {"axis": axis})
 
 
 _DOMAIN = Domain(
@@ -152,8 +152,7 @@ def _top_k_oracle(x: Array, k: int) -> tuple[Array, Array]:
 def _top_k_vjp(g: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], x: Tensor, k: Any) -> Tensor:
     assert x.shape is not None
     zeros = full_of(0.0, x.shape, x.dtype)
-    cotangent: Tensor = make(ADD_ALONG_AXIS, (zeros, g[0], y[1]), {"axis": len(x.shape) - 1})
-    return cotangent
+    return make(ADD_ALONG_AXIS, (zeros, g[0], y[1]), {"axis": len(x.shape) - 1})
 
 
 TOP_K: Op = Op(
@@ -185,7 +184,7 @@ def top_k(x: Any, k: Any, *, name: str | None = None) -> tuple[Tensor, Tensor]:
     array([1, 2])
     """
     tensor = as_tensor(x)
-    values, indices = make(TOP_K, (tensor,), {"k": as_dimension(k, "k")}, name)
+    values, indices = make_all(TOP_K, (tensor,), {"k": as_dimension(k, "k")}, name)
     return values, indices
 
 
@@ -234,5 +233,4 @@ def searchsorted(
     array([1, 2])
     """
     tensors = promoted(as_tensors((ordered, values)))
-    tensor: Tensor = make(SEARCHSORTED, tensors, {"side": side}, name)
-    return tensor
+    return make(SEARCHSORTED, tensors, {"side": side}, name)

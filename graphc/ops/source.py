@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import Check, frozen_array, make
 from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import DType, as_dtype, float32, floating, int64, promote, weak
 from graphc.errors import DTypeError, ShapeError, trimmed
-from graphc.graph import Check, Op, Tensor, frozen_array, make
+from graphc.graph import Op, Tensor
 from graphc.ops.domain import Domain, cases
 from graphc.types import TensorType, declared_shape
 
@@ -243,8 +244,7 @@ def placeholder(dtype: Any = "float32", shape: Any = None, name: str | None = No
     <placeholder 'x': f32[batch,784] at <doctest graphc.ops.source.placeholder[0]>:1>
     """
     attrs = {"dtype": as_dtype(dtype), "shape": declared_shape(shape)}
-    tensor: Tensor = make(PLACEHOLDER, (), attrs, name)
-    return tensor
+    return make(PLACEHOLDER, (), attrs, name)
 
 
 @trimmed
@@ -295,7 +295,7 @@ class Variable(Tensor):
         else:
             initial = literal(array_of(value, kept))
         attrs = {"dtype": initial.dtype, "shape": initial.shape}
-        built: Tensor = make(VARIABLE, (), attrs, name)
+        built = make(VARIABLE, (), attrs, name)
         super().__init__(built.node, 0, built.type)
         self.initial = initial
         self.trainable = bool(trainable)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.build import Check
 from graphc.context import Where, origin
 from graphc.dtypes import promote
 from graphc.errors import DTypeError, FetchError, trimmed
-from graphc.graph import Check, Op, Tensor
+from graphc.graph import Op, Tensor
 from graphc.ops import gather
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.domain import Domain
@@ -84,7 +85,8 @@ def _combined(variable: Any, value: Any, sign: int) -> Tensor:
         Check(ASSIGN, (variable, other), {}).fail(
             "the value must not widen the variable's dtype; cast it with .astype", DTypeError
         )
-    return variable + other if sign > 0 else variable - other
+    result: Tensor = variable + other if sign > 0 else variable - other
+    return result
 
 
 @trimmed

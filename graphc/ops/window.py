@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.build import Check
 from graphc.dims import Dim, Dimension, exact_quotient, floordiv
-from graphc.graph import Check, Tensor
+from graphc.graph import Tensor
 from graphc.ops.shape import transpose
 
 Array: TypeAlias = "np.ndarray[Any, Any]"

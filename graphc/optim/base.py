@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypedDict
 
+from graphc.build import describe
 from graphc.context import Scope, caller, name_scope, on_behalf
 from graphc.dims import Shape
 from graphc.dtypes import float16, float32
 from graphc.errors import DTypeError, GradientError, ShapeError, trimmed
-from graphc.graph import Tensor, describe, topological
+from graphc.graph import Tensor, topological
 from graphc.ops.gradient import flows, gradients
 from graphc.ops.source import Variable, as_tensor, full_of
 from graphc.ops.state import Group, Update, assign, assign_add, group

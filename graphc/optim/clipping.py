@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
+from graphc.build import describe
 from graphc.dtypes import float16, float32, promote
 from graphc.errors import DTypeError, trimmed
-from graphc.graph import Tensor, describe
+from graphc.graph import Tensor
 from graphc.ops.control import identity
 from graphc.ops.powers import sqrt
 from graphc.ops.select import maximum, minimum, where

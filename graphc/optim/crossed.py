@@ -7,8 +7,9 @@ meant (all pairs) spells its new axis, `x[:, None] - x`, or sums with `keepdims`
 
 from __future__ import annotations
 
+from graphc.build import failure
 from graphc.errors import ShapeError
-from graphc.graph import Node, Tensor, failure, topological
+from graphc.graph import Node, Tensor, topological
 from graphc.ops.arith import subtract
 from graphc.ops.broadcast import BROADCAST_TO
 

@@ -24,7 +24,7 @@ from graphc.passes.simplify_algebra import simplify_algebra
 from graphc.passes.specialise import specialise
 from graphc.passes.stabilise import stabilise
 from graphc.show import show_graph
-from graphc.verify import Verifier
+from graphc.verify import verify
 
 Pass: TypeAlias = Callable[[Graph], Graph]
 
@@ -77,7 +77,6 @@ def optimise(
     `observe` gets "build" and the graph as it came, then each pass's name, result and seconds. A
     pass that breaks the graph raises a CompileError with the graph before and after.
     """
-    verifier = Verifier()
     skipped = config.skipped_passes()
     if observe is not None:
         observe("build", graph, 0.0)
@@ -88,16 +87,16 @@ def optimise(
         with _without_collection():
             result = step(graph)
             if result is not graph:
-                _verify(verifier, step.__name__, graph, result)
+                _verified(step.__name__, graph, result)
         graph = result
         if observe is not None:
             observe(step.__name__, graph, time.perf_counter() - start)
     return graph
 
 
-def _verify(verifier: Verifier, name: str, before: Graph, after: Graph) -> None:
+def _verified(name: str, before: Graph, after: Graph) -> None:
     try:
-        verifier.check(after)
+        verify(after)
     except CompileError as error:
         raise CompileError(
             f"the pass {name} broke the graph: {error}\n"

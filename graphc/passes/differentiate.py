@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from graphc.context import Origin, Scope, on_behalf
 from graphc.errors import CompileError
-from graphc.graph import Graph, Node, Rewriter, Tensor, topological
+from graphc.graph import Graph, Node, Tensor, topological
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.control import identity
 from graphc.ops.gradient import GRADIENT, parts, reached_from, zeros_like_type
 from graphc.passes.sweep import protected, uniform
+from graphc.rewriting import Rewriter
 
 
 class _Mirror:

@@ -14,9 +14,10 @@ import numpy as np
 
 from graphc.context import caller, on_behalf
 from graphc.dims import Dim, product
-from graphc.graph import Graph, Node, Rewriter, Tensor
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import ARANGE, CONSTANT, EYE, FULL, SIZE, SIZES, full_of, literal
 from graphc.passes.sweep import protected, symbolic, uniform
+from graphc.rewriting import Rewriter
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 

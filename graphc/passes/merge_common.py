@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import Dim
-from graphc.graph import Graph, Node, Op, Rewriter, Tensor, outputs_of
+from graphc.graph import Graph, Node, Op, Tensor, outputs_of
 from graphc.ops import OPS
 from graphc.ops.control import PRINT
 from graphc.ops.random import is_unkeyed
 from graphc.ops.source import FULL, PLACEHOLDER, VARIABLE
 from graphc.passes.sweep import protected
+from graphc.rewriting import Rewriter
 
 APART = frozenset({PLACEHOLDER, VARIABLE, PRINT})
 

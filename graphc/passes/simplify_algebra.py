@@ -33,6 +33,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from graphc.build import replay
 from graphc.dtypes import DType
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops import OPS
@@ -130,7 +131,7 @@ def _unary(node: Node) -> Tensor | None:
         case Term("absolute", Term("absolute", _) as x):
             return x.tensor
         case Term("absolute", Term("negative", x)):
-            return OPS["absolute"].replay((x.tensor,), {}, None)  # type: ignore[no-any-return]
+            return replay(OPS["absolute"], (x.tensor,), {}, None)  # type: ignore[no-any-return]
     return None
 
 

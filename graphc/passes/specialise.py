@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphc.build import ASSUMPTIONS, make, replay
 from graphc.context import Origin, caller, on_behalf
 from graphc.dims import Dim, Dimension, Symbol, substitute
-from graphc.graph import ASSUMPTIONS, Graph, Node, Rewriter, Tensor, make
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.control import identity
 from graphc.ops.source import PLACEHOLDER, VARIABLE
 from graphc.passes.sweep import protected
+from graphc.rewriting import Rewriter
 from graphc.types import TensorType
 
 
@@ -55,7 +57,7 @@ def _inputs(
 
 def _replay(current: Node, kept: bool) -> list[Tensor]:
     """The outputs of a node built again; never an older tensor where it must be kept apart."""
-    new = current.op.replay(current.inputs, current.attrs, current.name)
+    new = replay(current.op, current.inputs, current.attrs, current.name)
     outputs = [new] if isinstance(new, Tensor) else list(new)
     if kept:
         return [identity(t) if t.node.serial < current.serial else t for t in outputs]

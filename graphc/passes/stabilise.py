@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from graphc.build import replay
 from graphc.context import Where
 from graphc.dtypes import promote
 from graphc.graph import Graph, Node, Tensor
@@ -52,7 +53,7 @@ class Stabilisation:
 
 def call(name: str, *xs: Tensor, **attrs: Any) -> Tensor:
     """An op by its name."""
-    tensor: Tensor = OPS[name].replay(xs, attrs, None)
+    tensor: Tensor = replay(OPS[name], xs, attrs, None)
     return tensor
 
 
@@ -83,7 +84,7 @@ def through_views(formula: Callable[[Term, Callable[[Tensor], Tensor]], Tensor |
         if new is None:
             return None
         for node in reversed(passed):
-            new = node.op.replay((new, *node.inputs[1:]), node.attrs, None)
+            new = replay(node.op, (new, *node.inputs[1:]), node.attrs, None)
         return cast(new, t.tensor.dtype)
 
     return apply
@@ -340,7 +341,7 @@ RULES: tuple[Stabilisation, ...] = (
     Stabilisation(
         "exp_quotient", ("divide",), "exp(x) / exp(y), so exp(x) / exp(x) too",
         "exp(x - y), exp(x - x)",
-        "(2 + |x - y| / 2) ulp, none of it overflow; 1 wherever x is finite", _exp_quotient,
+        "(2 + d / 2) ulp, d the distance of x and y; the first form is nan above 88", _exp_quotient,
     ),
     Stabilisation(
         "one_minus_sigmoid", ("subtract",), "1 - sigmoid(x)", "sigmoid(-x)",

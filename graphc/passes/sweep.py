@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 from graphc.context import caller, on_behalf
 from graphc.dims import Dim
-from graphc.graph import Graph, Node, Rewriter, Tensor
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.control import identity
 from graphc.ops.gradient import GRADIENT, parts
 from graphc.ops.source import CONSTANT, FULL
+from graphc.rewriting import Rewriter
 
 Rule: TypeAlias = Callable[[Node], "Tensor | None"]
 REPEATS = 8  # how often the rules look again at what a rule has made of one node

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import assuming
 from graphc.dims import Dim, Dimension, Symbol, evaluate
-from graphc.graph import Graph, Tensor, assuming
+from graphc.graph import Graph, Tensor
 from graphc.ops.source import PLACEHOLDER, Variable
 from graphc.passes import observers, optimise
 from graphc.passes.dump import requested_dump

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import describe
 from graphc.dims import Dim, Symbol, evaluate
 from graphc.errors import FeedError
-from graphc.graph import Graph, Node, Tensor, describe
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import PLACEHOLDER
 from graphc.runtime.device import Array
 from graphc.types import TensorType

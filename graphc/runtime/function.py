@@ -9,9 +9,10 @@ from typing import Any
 
 from graphc.dtypes import as_dtype
 from graphc.errors import FeedError, FetchError, trimmed
-from graphc.graph import Graph, Tensor, rewrite
+from graphc.graph import Graph, Tensor
 from graphc.ops.source import array_of, as_tensor, placeholder
 from graphc.ops.state import Group, Update, assign
+from graphc.rewriting import rewrite
 from graphc.runtime.fetches import flatten
 from graphc.runtime.session import Session
 

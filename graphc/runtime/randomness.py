@@ -10,8 +10,10 @@ import hashlib
 import secrets
 from weakref import WeakKeyDictionary
 
-from graphc.graph import Graph, Node, Tensor, make, rewrite
+from graphc.build import make
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.random import RANDOM_BITS, is_unkeyed
+from graphc.rewriting import rewrite
 
 MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -43,10 +45,9 @@ class Keys:
         def rule(node: Node) -> Tensor | None:
             if node not in keys:
                 return None
-            tensor: Tensor = make(
+            return make(
                 RANDOM_BITS, node.inputs, node.attrs | {"key": keys[node]}, node.name
             )
-            return tensor
 
         return rewrite(graph, rule)
 

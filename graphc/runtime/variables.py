@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from graphc.build import describe
 from graphc.errors import DTypeError, FeedError, ShapeError
-from graphc.graph import Graph, Node, Tensor, describe
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import Variable
 from graphc.runtime.device import Array
 from graphc.runtime.feeds import convert, missing

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc.build import failure
 from graphc.dims import Dim, Symbol, evaluate
 from graphc.errors import DeviceError, GraphcError, NumericsError, ShapeError
-from graphc.graph import Graph, Node, Tensor, failure
+from graphc.graph import Graph, Node, Tensor
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import VARIABLE
 from graphc.runtime.device import Array, Environment
