@@ -90,6 +90,6 @@ class Symbolic:
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError(
-            f"{self!r} holds no values before a run; Session.run or .eval() give them, and graphc's "
-            "own functions take tensors (g.sum instead of np.sum)"
+            f"{self!r} holds no values before a run; Session.run or .eval() give them, and "
+            "graphc's own functions take tensors (g.sum instead of np.sum)"
         )
