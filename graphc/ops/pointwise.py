@@ -24,11 +24,10 @@ from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_operands, cast
 from graphc.ops.control import identity
 from graphc.ops.domain import Domain
-from graphc.ops.source import as_tensor
+from graphc.ops.source import as_tensor, is_weak
 from graphc.types import TensorType
 
 KINDS = {"b": "bool", "i": "integer", "u": "unsigned integer", "f": "float"}
-NUMBERS = (bool, int, float, Dim)
 Rule: TypeAlias = Callable[[Sequence[DType]], DType]
 
 # ---------------------------------------------------------------------------- dtype rules
@@ -72,7 +71,7 @@ def _joined(numbers: Sequence[Any], strong: DType | None) -> DType:
 
 def common_operands(op: Op, values: Sequence[Any], rule: Rule, takes: str) -> list[Tensor]:
     """Tensors of the values, all in the dtype that the rule gives; its kind must be in `takes`."""
-    tensors = [None if isinstance(v, NUMBERS) else as_tensor(v) for v in values]
+    tensors = [None if is_weak(v) else as_tensor(v) for v in values]
     strong = [t.dtype for t in tensors if t is not None]
     numbers = [v for v, t in zip(values, tensors, strict=True) if t is None]
     meeting = promoted(strong) if strong else None

@@ -189,7 +189,7 @@ def as_tensor(value: Any, dtype: DType | None = None, like: DType | None = None)
     if isinstance(value, Dim):
         kept = dtype or weak(0, like)
         return make(SIZE, (), {"dim": value, "dtype": kept})
-    if isinstance(value, (bool, int, float)):
+    if is_weak(value):
         kept = dtype or weak(value, like)
         _check_weak(value, kept)
         return full_of(value, (), kept)
@@ -210,23 +210,31 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, (Tensor, Dim))
 
 
+def is_weak(value: Any) -> bool:
+    """Whether a value takes the dtype of the tensors beside it: Python's numbers, and sizes.
+
+    NumPy's scalars are arrays of rank 0 with a dtype of their own, though `np.float64` is a float.
+    """
+    return isinstance(value, (bool, int, float, Dim)) and not isinstance(value, np.generic)
+
+
 def as_tensors(values: Sequence[Any]) -> list[Tensor]:
-    """Tensors of several operands, Python numbers and sizes typed by the tensors beside them."""
-    meeting: DType | None = None
-    for value in values:
+    """Tensors of several operands, Python numbers and sizes typed by the tensors beside them.
+
+    A Python float beside integers makes them all float32.
+    """
+    strong = [v if is_weak(v) else as_tensor(v) for v in values]
+    met: DType | None = None
+    for value in strong:
         if isinstance(value, Tensor):
-            meeting = value.dtype if meeting is None else promote(meeting, value.dtype)
-        elif not isinstance(value, (bool, int, float, Dim)):
-            dtype = as_tensor(value).dtype
-            meeting = dtype if meeting is None else promote(meeting, dtype)
-    numbers_only = [v for v in values if isinstance(v, (bool, int, float, Dim))]
-    for number in numbers_only:  # an int operand beside a float number is a float operand
-        weak_type = weak(0 if isinstance(number, Dim) else number, meeting)
-        if meeting is None or weak_type.kind == "f" or meeting.kind == "b":
-            meeting = weak_type if meeting is None or meeting.kind != "f" else meeting
-    tensors = [as_tensor(v, like=meeting) for v in values]
-    if numbers_only and meeting is float32 and any(isinstance(v, float) for v in numbers_only):
-        return [t.astype(float32) if t.dtype.kind in "iu" else t for t in tensors]
+            met = value.dtype if met is None else promote(met, value.dtype)
+    result = met
+    for value in strong:
+        if not isinstance(value, Tensor):
+            result = weak(0 if isinstance(value, Dim) else value, result)
+    tensors = [as_tensor(v, like=result) for v in strong]
+    if result is not None and result.is_float and (met is None or not met.is_float):
+        return [t if t.dtype is result else t.astype(result) for t in tensors]
     return tensors
 
 
