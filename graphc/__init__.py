@@ -5,6 +5,9 @@ passes optimise it; a `Session` compiles what is fetched and runs it; every stag
 drawn. Programs write `import graphc as g`; names are NumPy's where NumPy has the function.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from graphc import hints as _hints
 from graphc import init, linalg, nn, optim, random
 from graphc.context import name_scope
 from graphc.draw import draw
@@ -183,6 +186,9 @@ switch = where  # Theano's name
 bool = bool_  # so that `g.bool` reads as the other dtypes do
 flatten = ravel
 __version__ = "0.1.0"
+
+if not _TYPE_CHECKING:  # for a type checker, a missing name is an error
+    __getattr__ = _hints.of_module(__name__, _hints.MODULE)
 
 __all__ = [
     "OPS",

@@ -1,8 +1,10 @@
 """Typed errors. A message has three parts: the rule, the operands with types, the user's line.
 
 Each class also derives from the built-in exception that fits, so code written against NumPy's or
-Python's errors keeps working. `trimmed` marks a public entry point: an error that crosses it
-leaves graphc's own frames behind (`GRAPHC_DEBUG=1` keeps them), and names a line of the user's.
+Python's errors keeps working. A number or a choice out of range (a rate, a mode) is no fault of a
+type or a shape: `require` makes it Python's own ValueError, with the same three parts. `trimmed`
+marks a public entry point: an error that crosses it leaves graphc's own frames behind
+(`GRAPHC_DEBUG=1` keeps them), and names a line of the user's.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from graphc.context import origin
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_CALLED = "was called at"
 _LINE = re.compile(r"(\.\w+|>):\d+")  # "mnist.py:14", "<stdin>:1"
 
 
@@ -63,10 +66,22 @@ for _error in (
     _error.__module__ = "graphc"  # tracebacks say graphc.ShapeError, the name that users import
 
 
-def _locate(error: GraphcError) -> None:
+def _locate(error: Exception) -> None:
     """Add the user's line to a text that names none."""
     if error.args and isinstance(error.args[0], str) and not _LINE.search(error.args[0]):
         error.args = (f"{error.args[0]}\n  called at {origin()[0]}", *error.args[1:])
+
+
+def require(holds: bool, name: str, rule: str, *values: object) -> None:
+    """Raise a ValueError that states the rule, the values, and the user's line, unless it holds."""
+    if not holds:
+        got = " and ".join(map(repr, values))
+        raise ValueError(f"{name}: {rule}, got {got}\n  {name} {_CALLED} {origin()[0]}")
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether graphc raised it on purpose; a ValueError of the user's keeps its frames."""
+    return isinstance(error, GraphcError) or _CALLED in str(error)
 
 
 def trimmed(function: Callable[P, R]) -> Callable[P, R]:
@@ -76,7 +91,9 @@ def trimmed(function: Callable[P, R]) -> Callable[P, R]:
     def entry(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except GraphcError as error:
+        except (GraphcError, ValueError) as error:
+            if not _is_own(error):
+                raise
             _locate(error)
             if config.debug() > 0:
                 raise

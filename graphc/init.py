@@ -13,11 +13,11 @@ from typing import Any
 from graphc import random
 from graphc.dims import Dim
 from graphc.dtypes import as_dtype, float32
-from graphc.errors import ShapeError, trimmed
+from graphc.errors import ShapeError, require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.broadcast import cast
 from graphc.ops.compare import less
-from graphc.ops.control import identity as named
+from graphc.ops.control import named
 from graphc.ops.creation import diagonal, eye
 from graphc.ops.factorizations import qr
 from graphc.ops.follow import as_shape
@@ -73,8 +73,7 @@ def identity(
     if len(sizes) != 2:
         raise ShapeError(f"init.identity: takes two sizes, got shape={list(sizes)}")
     matrix = eye(*sizes, dtype=dtype)
-    scaled = matrix if gain == 1 else matrix * gain
-    return named(scaled, name=name) if name else scaled
+    return named(matrix if gain == 1 else matrix * gain, name)
 
 
 # ---------------------------------------------------------------------------- plain draws
@@ -159,10 +158,10 @@ def variance_scaling(
     """
     inputs, outputs = fans(shape)
     choices = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}
-    if mode not in choices:
-        raise ValueError(f"variance_scaling: mode must be one of {sorted(choices)}, got {mode!r}")
-    if not scale > 0:
-        raise ValueError(f"variance_scaling: scale must be positive, got {scale}")
+    label, kinds = "variance_scaling", ["normal", "truncated_normal", "uniform"]
+    require(mode in choices, label, f"mode must be one of {sorted(choices)}", mode)
+    require(distribution in kinds, label, f"distribution must be one of {kinds}", distribution)
+    require(scale > 0, label, "scale must be positive", scale)
     deviation = math.sqrt(scale / max(1, choices[mode]))
     sizes = _static(shape)
     if distribution == "uniform":
@@ -170,13 +169,8 @@ def variance_scaling(
         return random.uniform(sizes, -limit, limit, dtype, seed, name=name)
     if distribution == "normal":
         return random.normal(sizes, 0.0, deviation, dtype, seed, name=name)
-    if distribution == "truncated_normal":
-        deviation /= 0.87962566103423978  # the deviation of a Gaussian cut at two of its own
-        return random.truncated_normal(sizes, 0.0, deviation, dtype, seed, name=name)
-    raise ValueError(
-        'variance_scaling: distribution must be "normal", "truncated_normal" or "uniform", '
-        f"got {distribution!r}"
-    )
+    deviation /= 0.87962566103423978  # the deviation of a Gaussian cut at two of its own
+    return random.truncated_normal(sizes, 0.0, deviation, dtype, seed, name=name)
 
 
 @trimmed

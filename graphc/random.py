@@ -16,12 +16,12 @@ import numpy as np
 
 from graphc.dims import Dim
 from graphc.dtypes import DType, as_dtype, bool_, float32, float64, int64, uint32, uint64
-from graphc.errors import DTypeError, ShapeError, trimmed
+from graphc.errors import DTypeError, ShapeError, require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.arith import remainder
 from graphc.ops.broadcast import broadcast_to, cast
 from graphc.ops.compare import less
-from graphc.ops.control import identity
+from graphc.ops.control import named
 from graphc.ops.elementary import log
 from graphc.ops.follow import as_shape, is_open
 from graphc.ops.gather import take
@@ -97,9 +97,11 @@ def _parameter(value: Any, dtype: DType, like: Tensor, name: str) -> Tensor:
     return broadcast_to(tensor, like.shape)
 
 
-def _require(holds: bool, name: str, rule: str, value: Any) -> None:
-    if not holds:
-        raise ValueError(f"{name}: {rule}, got {value!r}")
+def _require_spread(op: str, **parameter: Any) -> None:
+    """A spread that is a number must be finite and not negative, else a ValueError."""
+    for name, value in parameter.items():
+        if _number(value):
+            require(0 <= value < math.inf, op, f"{name} must be finite and not negative", value)
 
 
 # ---------------------------------------------------------------------------- continuous
@@ -123,10 +125,10 @@ def uniform(
     if _number(low) and _number(high):
         with np.errstate(over="ignore"):
             width = kept.numpy.type(high) - kept.numpy.type(low)
-        _require(bool(np.isfinite(width) and width >= 0), label, "low must be at most high, and "
-                 "high - low finite", (low, high))  # fmt: skip
+        holds = bool(np.isfinite(width) and width >= 0)
+        require(holds, "uniform", "low must be at most high, and high - low finite", low, high)
         if low == 0 and high == 1:
-            return identity(unit, name=name) if name else unit
+            return named(unit, name)
     start, end = (_parameter(v, kept, unit, label) for v in (low, high))
     drawn = start + (end - start) * unit
     # Rounding may reach `high`: that half of a step belongs to `low`, which then has a whole one.
@@ -160,7 +162,7 @@ def _located(z: Tensor, location: Any, scale: Any, label: str, name: str | None)
     """`location + scale * z`, through which gradients flow (reparametrisation)."""
     start, spread = (_parameter(v, z.dtype, z, label) for v in (location, scale))
     drawn = z * spread + start
-    return identity(drawn, name=name) if name else drawn
+    return named(drawn, name)
 
 
 @trimmed
@@ -176,8 +178,7 @@ def normal(
     TensorType(dtype=graphc.float32, shape=(2, 3))
     """
     kept, label = _float(dtype, "normal"), name or "normal"
-    if _number(stddev):
-        _require(0 <= stddev < math.inf, label, "stddev must be finite and not negative", stddev)
+    _require_spread("normal", stddev=stddev)
     return _located(_standard_normal(shape, kept, label, seed), mean, stddev, label, name)
 
 
@@ -204,8 +205,7 @@ def truncated_normal(
     TensorType(dtype=graphc.float32, shape=(2, 3))
     """
     kept, label = _float(dtype, "truncated_normal"), name or "truncated_normal"
-    if _number(stddev):
-        _require(0 <= stddev < math.inf, label, "stddev must be finite and not negative", stddev)
+    _require_spread("truncated_normal", stddev=stddev)
     computed = _computed(kept)
     unit = _open_unit(_bits(shape, _word(kept), label, seed), computed)
     x = (unit * 2.0 - 1.0) * _WITHIN_TWO
@@ -228,8 +228,7 @@ def exponential(
     TensorType(dtype=graphc.float32, shape=(2,))
     """
     kept, label = _float(dtype, "exponential"), name or "exponential"
-    if _number(scale):
-        _require(0 <= scale < math.inf, label, "scale must be finite and not negative", scale)
+    _require_spread("exponential", scale=scale)
     unit = _open_unit(_bits(shape, _word(kept), label, seed), _computed(kept))
     return _located(cast(-log(unit), kept), 0.0, scale, label, name)
 
@@ -245,8 +244,7 @@ def gumbel(
     TensorType(dtype=graphc.float32, shape=(2,))
     """
     kept, label = _float(dtype, "gumbel"), name or "gumbel"
-    if _number(scale):
-        _require(0 <= scale < math.inf, label, "scale must be finite and not negative", scale)
+    _require_spread("gumbel", scale=scale)
     noise = _gumbel_of(_bits(shape, _word(kept), label, seed), kept)
     return _located(noise, loc, scale, label, name)
 
@@ -272,11 +270,11 @@ def bernoulli(
     """
     label = name or "bernoulli"
     if _number(p):
-        _require(0 <= p <= 1, label, "p must be a probability", p)
+        require(0 <= p <= 1, "bernoulli", "p must be a probability", p)
     kept = float64 if isinstance(p, Tensor) and p.dtype is float64 else float32
     unit = unit_interval(_bits(shape, _word(kept), label, seed), kept)
     drawn = cast(less(unit, _parameter(p, kept, unit, label)), as_dtype(dtype))
-    return identity(drawn, name=name) if name else drawn
+    return named(drawn, name)
 
 
 @trimmed
@@ -300,7 +298,8 @@ def integers(
     if isinstance(low, numbers.Integral) and isinstance(high, numbers.Integral):
         limits, bottom, top = np.iinfo(kept.numpy), int(low), int(high)
         fits = limits.min <= bottom < top <= limits.max + 1
-        _require(fits, label, f"low must be less than high, and both fit {kept}", (bottom, top))
+        rule = f"low must be less than high, and both fit {kept}"
+        require(fits, "integers", rule, bottom, top)
         count, start = top - bottom, as_tensor(bottom, kept)
         offset = bits if count == 2**64 else remainder(bits, np.array(count, np.uint64))
     else:
@@ -312,7 +311,7 @@ def integers(
         start, end = (_parameter(t, kept, bits, label) for t in bounds)
         offset = remainder(bits, cast(end - start, uint64))
     drawn = cast(offset, kept) + start
-    return identity(drawn, name=name) if name else drawn
+    return named(drawn, name)
 
 
 randint = integers

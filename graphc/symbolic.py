@@ -7,8 +7,9 @@ that says what to write instead.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from graphc import hints
 from graphc.dims import Dim
 
 REFLECTED = {
@@ -38,6 +39,12 @@ class Symbolic:
 
     __slots__ = ()
     shape: Any
+
+    if not TYPE_CHECKING:  # for a type checker, a missing name is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            label = f"{type(self).__name__!r} object"
+            raise hints.missing(self, label, name, hints.TENSOR)
 
     def __bool__(self) -> bool:
         raise TypeError(

@@ -87,6 +87,7 @@ class Assumptions:
     sizes: Mapping[Symbol, int]
     asked: dict[tuple[Dimension, Dimension], bool] = field(default_factory=dict)
     types: Mapping[Any, TensorType] = field(default_factory=dict)  # of fed tensors, refined
+    fed: dict[Any, Any] = field(default_factory=dict)  # refined placeholders to what was fed
 
     def equal(self, a: Dimension, b: Dimension) -> bool | None:
         """Whether `a` equals `b` at these sizes, noted; None where a size is not among them."""

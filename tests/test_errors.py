@@ -17,7 +17,6 @@ PYTHONS_OWN = {
 WITHOUT_LINE = {
     "keyword_unknown": "Python itself refuses the call",
     "size_as_int": "a size belongs to no line",
-    "dropout_rate": "Python's ValueError",
 }  # the traceback says it for these
 
 

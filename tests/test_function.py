@@ -1,5 +1,7 @@
 """Callables: Theano's function, jit, eval, and the numeric helpers."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,35 @@ def test_check_gradient_passes_and_fails():
     wrong = g.sum(x * g.stop_gradient(x))
     with pytest.raises(g.GradientError, match="BAD x"):
         g.check_gradient(wrong, x, feeds)
+
+
+def test_eval_function_and_jit_use_the_session_of_the_with_block():
+    state = g.Variable(1.0, name="state")
+    double = g.jit(lambda x: x * state)
+    before = double(2.0)
+    with g.Session() as outer:
+        outer.set(state, 10.0)
+        assert state.eval() == 10
+        with g.Session() as inner:
+            inner.set(state, 20.0)
+            assert (state * 2.0).eval() == 40
+            assert g.function([], state + 1.0)() == 21
+            assert double(2.0) == 40
+            assert state.eval(session=outer) == 10
+        assert state.eval() == 10
+        assert double(2.0) == 20
+    assert double(2.0) == before
+    assert state.eval() == 1
+
+
+def test_a_closed_session_is_no_default_and_threads_do_not_share_one():
+    state = g.Variable(1.0)
+    seen = []
+    with g.Session() as s:
+        s.set(state, 5.0)
+        thread = threading.Thread(target=lambda: seen.append(state.eval()))
+        thread.start()
+        thread.join()
+        s.close()
+        assert state.eval() == 1
+    assert seen == [1]

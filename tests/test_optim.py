@@ -90,8 +90,9 @@ def test_every_optimiser_reaches_the_minimum(position: int) -> None:
 def test_numbers_widen_nothing(dtype: Any, position: int) -> None:
     variables, loss = problem(dtype)
     optimiser = OPTIMISERS[position](10.0 if position == ADADELTA else 0.1)
+    counter = optimiser.step
     step = optimiser.minimize(loss)
-    kept = {u.variable.dtype for u in step.updates if u.variable is not optimiser.step}
+    kept = {u.variable.dtype for u in step.updates if u.variable is not counter}
     assert kept == {variables[0].dtype}
     assert all(u.value.dtype is u.variable.dtype for u in step.updates)
     with g.Session(seed=0) as session:
@@ -113,7 +114,10 @@ def test_float32_follows_float64(position: int) -> None:
 @pytest.mark.parametrize("position", range(len(OPTIMISERS)))
 def test_training_goes_on_after_restore(position: int, tmp_path: Any) -> None:
     _, loss = problem()
-    step = OPTIMISERS[position](0.01).minimize(loss)
+    optimiser = OPTIMISERS[position](0.01)
+    counter = optimiser.step
+    step = optimiser.minimize(loss)
+    assert step.updates[-1].variable is counter
     noiseless = OPTIMISERS[position] is not g.optim.ESGD
 
     def run(session: g.Session, steps: int) -> list[Array]:
@@ -158,27 +162,45 @@ def test_slots_are_named_after_their_variable_and_stay_out_of_training() -> None
 def test_slots_are_made_once_for_all_applications() -> None:
     w = g.Variable([1.0, 2.0], name="w")
     optimiser = g.optim.SGD(0.1, momentum=0.9)
+    counter = optimiser.step
     first = optimiser.minimize(g.sum(w * w))
     second = optimiser.minimize(g.sum(w * w * w))
     assert [u.variable for u in first.updates] == [u.variable for u in second.updates]
     with g.Session() as session:
         session.run(first)
         session.run(second)
-        assert int(session.get(optimiser.step)) == 2
+        assert int(session.get(counter)) == 2
+
+
+def test_steps_are_counted_only_where_something_reads_them() -> None:
+    w = g.Variable([1.0, 2.0], name="w")
+    loss = g.sum(w * w)
+    plain = g.optim.SGD(0.1)
+    assert [u.variable for u in plain.minimize(loss).updates] == [w]
+    assert plain.variables == []
+    with pytest.raises(g.FetchError, match="step must be asked for before minimize"):
+        _ = plain.step
+    for optimiser in (
+        g.optim.SGD(g.optim.step_decay(0.1, 10)), g.optim.SGD(lambda step: 0.1), g.optim.Adam(0.1)
+    ):  # fmt: skip
+        with g.name_scope("training"):
+            updates = optimiser.minimize(loss).updates
+        assert updates[-1].variable is optimiser.step
+        assert optimiser.step.name == f"{optimiser.name}/step"
 
 
 def test_a_frozen_variable_is_left_alone() -> None:
     w, frozen = g.Variable(1.0, name="w"), g.Variable(2.0, trainable=False, name="frozen")
     step = g.optim.SGD(0.1).minimize(w * frozen)
-    assert [u.variable.name for u in step.updates] == ["w", "sgd/step"]
+    assert [u.variable.name for u in step.updates] == ["w"]
     named = g.optim.SGD(0.1).minimize(w * frozen, [frozen])
-    assert [u.variable.name for u in named.updates] == ["frozen", "sgd/step"]
+    assert [u.variable.name for u in named.updates] == ["frozen"]
 
 
 def test_only_variables_that_the_gradient_reaches_are_trained() -> None:
     w, cut, apart = (g.Variable(1.0, name=n) for n in ("w", "cut", "apart"))
     step = g.optim.SGD(0.1).minimize(w * g.stop_gradient(cut * 2.0))
-    assert [u.variable for u in step.updates][:-1] == [w]
+    assert [u.variable for u in step.updates] == [w]
     with pytest.raises(g.GradientError, match=r'"w"(.|\n)*cut by stop_gradient'):
         g.optim.SGD(0.1).minimize(g.stop_gradient(w) * 2.0)
     with pytest.raises(g.GradientError, match="must depend on a trainable variable"):
@@ -233,9 +255,11 @@ def test_wrong_losses_and_variables_are_refused() -> None:
         optimiser.minimize(g.sum(w), [w, w])
     with pytest.raises(g.GradientError, match="at least one variable must have a gradient"):
         optimiser.apply([(None, w)])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="learning_rate must not be negative, got -1"):
+    with pytest.raises(ValueError, match="SGD: learning_rate must not be negative, got -1") as info:
         g.optim.SGD(-1.0)
-    with pytest.raises(ValueError, match="beta_2 must be at least 0 and less than 1"):
+    assert "SGD was called at test_optim.py:" in str(info.value)
+    assert len(info.traceback) == 2, "graphc's own frames are left behind"
+    with pytest.raises(ValueError, match="beta_2 must be at least 0 and less than 1, got 1.0"):
         g.optim.Adam(beta_2=1.0)
 
 

@@ -12,6 +12,8 @@ from graphc.dims import Dim
 from graphc.dtypes import float32
 from graphc.errors import ShapeError
 from graphc.graph import Graph, Tensor
+from graphc.ops.arith import absolute
+from graphc.ops.broadcast import broadcast_to
 from graphc.ops.broadcast import sum as total
 from graphc.ops.contraction import matmul
 from graphc.ops.elementary import exp
@@ -22,6 +24,7 @@ from graphc.ops.source import Variable, placeholder
 from graphc.ops.trigonometric import tanh
 from graphc.passes import optimise
 from graphc.passes.specialise import specialise
+from graphc.runtime.session import Session
 from graphc.types import Assumptions, TensorType
 from tests.passes_support import assumptions_for, listing, run
 
@@ -177,3 +180,66 @@ def test_one_answer_set_serves_all_sizes_of_its_pattern(rows: int, columns: int)
     at = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
     np.testing.assert_array_equal(run([y], {x: at})[0], at + at.sum(axis=0))
     assert "f32[?0,?1]" in text
+
+
+def _reshaped(x: Tensor, sizes: Tensor, b: Tensor) -> list[Tensor]:
+    y = tanh(reshape(x, sizes) + b)
+    return [y, *gradients(total(y * y), [x, b])]
+
+
+@pytest.mark.parametrize("through", ["fed", "computed", "variable"])
+def test_gradients_through_sizes_that_are_elements_of_tensors(through: str) -> None:
+    """Sizes known only once a shape tensor is computed still answer what gradients ask."""
+    x, b = placeholder("float64", [None], name="x"), placeholder("float64", name="b")
+    sizes: Tensor = placeholder("int64", [None] if through == "fed" else [2], name="sizes")
+    fed = {"fed": sizes, "computed": sizes, "variable": None}[through]
+    if through == "computed":
+        sizes = absolute(sizes)
+    elif through == "variable":
+        sizes = Variable([2, 3], dtype="int64")
+    at = np.arange(6.0) / 6
+    with Session() as s:
+        for rows, columns, other in [(2, 3, 3), (3, 2, 2), (6, 1, 1), (2, 3, 1), (1, 6, 6)]:
+            bias, wanted = np.arange(float(other)), [rows, columns]
+            feeds = {x: at, b: bias}
+            if fed is None:
+                s.set(sizes, wanted)  # type: ignore[arg-type]  # the variable
+            else:
+                feeds[fed] = np.array(wanted)
+            y, dx, db = s.run(_reshaped(x, sizes, b), feeds)
+            expected = np.tanh(at.reshape(wanted) + bias)
+            slope = 2 * expected * (1 - expected**2)
+            np.testing.assert_allclose(y, expected)
+            np.testing.assert_allclose(dx, slope.ravel())
+            np.testing.assert_allclose(db, slope.sum(0) if other > 1 else [slope.sum()])
+
+
+def test_programs_of_computed_sizes_are_found_again() -> None:
+    x, b = placeholder("float64", [None], name="x"), placeholder("float64", [None], name="b")
+    sizes = placeholder("int64", [None], name="sizes")
+    fetches = _reshaped(x, absolute(sizes), b)
+    with Session() as s:
+        for rows, columns in [(2, 3), (5, 4), (3, 2), (2, 2)]:
+            count = rows * columns
+            shape = s.run(fetches, {x: np.ones(count), b: np.ones(columns), sizes: [rows, columns]})
+            assert shape[0].shape == (rows, columns)
+        assert s.compile_report().count == 1
+        s.run(fetches, {x: np.ones(6), b: np.ones(1), sizes: [2, 3]})
+        s.run(fetches, {x: np.ones(8), b: np.ones(1), sizes: [4, 2]})
+        s.run(fetches, {x: np.ones(6), b: np.ones(3), sizes: [1, 2, 3]})
+        assert s.compile_report().count == 3
+
+
+def test_second_derivatives_through_computed_sizes() -> None:
+    x, b = placeholder("float64", [None], name="x"), placeholder("float64", [None], name="b")
+    sizes = placeholder("int64", [None], name="sizes")
+    [slope] = gradients(total((reshape(x, sizes) + b) ** 3), [x])
+    [second] = gradients(total(slope), [b])
+    at = {x: np.arange(6.0), sizes: [2, 3], b: np.ones(3)}
+    np.testing.assert_allclose(Session().run(second, at), 6 * np.array([5.0, 7, 9]))
+
+
+def test_a_size_must_be_one_number() -> None:
+    n = placeholder("int64", name="n")
+    with pytest.raises(ShapeError, match=r'a size must be a scalar.*placeholder "n"'):
+        Session().run(total(broadcast_to(1.0, (n, 2))), {n: [2, 3]})

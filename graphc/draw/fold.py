@@ -11,13 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from graphc import lazy
 from graphc.context import Scope
 from graphc.draw.boxes import Box, Boxes, Group, Wire
 from graphc.draw.segments import Member, Pairs, crowded, segment
 from graphc.draw.text import Unique, clean, counted
-
-networkx = lazy.Module("networkx")
 
 
 def ancestors(member: Member) -> Iterator[Group]:

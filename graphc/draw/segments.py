@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
-import networkx
-
+from graphc import lazy
 from graphc.draw.boxes import Box, Group
 from graphc.draw.text import clean
 
+networkx = lazy.Module("networkx")
 MOST = 60  # boxes in a picture that folds itself
 CROWD = 200  # pairs of segments that feed each other; beyond it there are fewer segments
 PARTS = 40  # segments of one group

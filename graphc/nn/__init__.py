@@ -1,5 +1,8 @@
 """Neural networks: activations, losses, layers, convolutions. Compositions of ops; no new op."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from graphc import hints as _hints
 from graphc.nn.activations import (
     elu,
     gelu,
@@ -40,6 +43,9 @@ from graphc.nn.losses import (
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
 )
+
+if not _TYPE_CHECKING:
+    __getattr__ = _hints.of_module(__name__, _hints.NN)
 
 __all__ = [
     "avg_pool2d",

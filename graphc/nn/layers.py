@@ -6,13 +6,13 @@ import numbers
 from typing import Any
 
 from graphc.dtypes import float32, floating, uint32, uint64
-from graphc.errors import DTypeError, trimmed
+from graphc.errors import DTypeError, require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.arith import divide
-from graphc.ops.broadcast import cast
+from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.compare import greater_equal, less
-from graphc.ops.composition import composition, first
-from graphc.ops.control import identity
+from graphc.ops.composition import composition
+from graphc.ops.control import named
 from graphc.ops.follow import as_shape
 from graphc.ops.gather import take
 from graphc.ops.powers import sqrt
@@ -49,7 +49,7 @@ def moments(
     return average, mean(centered * centered, axis, keepdims)
 
 
-@composition("x", dtype=first, outputs=2)
+@composition("x", dtype=same_dtype, outputs=2)
 def _channel_moments(x: Any, axis: Any, *, name: str | None = None) -> tuple[Tensor, Tensor]:
     """Moments over `axis`, which stays as ones; None: over all axes but the last."""
     return moments(x, tuple(range(len(x.shape) - 1)) if axis is None else axis, True)
@@ -60,7 +60,7 @@ def _affine(y: Tensor, scale: Any, offset: Any, name: str | None) -> Tensor:
         y = y * scale
     if offset is not None:
         y = y + offset
-    return identity(y, name=name) if name else y
+    return named(y, name)
 
 
 @trimmed
@@ -107,8 +107,7 @@ def running_batch_norm(
     (TensorType(dtype=graphc.float32, shape=(2, 1)), <group of 2 updates>)
     """
     tensor = _floats(x)
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"running_batch_norm: momentum must be in [0, 1], got {momentum}")
+    require(0 <= momentum <= 1, "running_batch_norm", "momentum must be in [0, 1]", momentum)
     running = (running_mean, running_variance)
     if training is False:
         y = batch_norm(
@@ -204,10 +203,10 @@ def dropout(
     if not tensor.dtype.is_float:
         raise DTypeError(f"dropout: takes floats, got x: {tensor.type}")
     known = isinstance(rate, numbers.Real)
-    if known and not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must be at least 0 and less than 1, got {rate}")
+    if known:
+        require(0 <= rate < 1, "dropout", "rate must be at least 0 and less than 1", rate)
     if training is False or (known and rate == 0):
-        return identity(tensor, name=name) if name else tensor
+        return named(tensor, name)
     shape, label = None if noise_shape is None else as_shape(noise_shape), name or "dropout"
     bits = random_bits(shape, uint32, label, seed, like=tensor if shape is None else None)
     limit = as_tensor(rate, float32).astype(float32)
@@ -217,4 +216,4 @@ def dropout(
     if not known:
         dropped = where(greater_equal(limit, 0) & less(limit, 1), dropped, float("nan"))
     result = dropped if training is True else where(training, dropped, tensor)
-    return identity(result, name=name) if name else result
+    return named(result, name)

@@ -14,13 +14,14 @@ from typing import Any
 from graphc.build import ASSUMPTIONS, Check, make
 from graphc.dims import Shape
 from graphc.dtypes import DType, floating, uint64
-from graphc.errors import DTypeError, trimmed
+from graphc.errors import DTypeError, require, trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.along_axis import take_along_axis
 from graphc.ops.arith import masked_multiply, negative
 from graphc.ops.broadcast import cast
 from graphc.ops.compare import greater_equal
-from graphc.ops.control import identity
+from graphc.ops.control import named
+from graphc.ops.composition import replaced
 from graphc.ops.domain import Domain
 from graphc.ops.elementary import log, softplus
 from graphc.ops.reduce import mean
@@ -94,10 +95,6 @@ def _first(check: Check, a: TensorType, b: TensorType, **_: Any) -> DType:
     return floating(a.dtype)
 
 
-def _unreachable(*_: Any, **__: Any) -> Any:
-    raise AssertionError("specialise replaces every loss before a graph is run")
-
-
 def _loss(
     shape: Callable[..., Shape], dtype: Callable[..., DType]
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
@@ -117,8 +114,8 @@ def _loss(
             return make(op, (a, b), attrs, name)
 
         op = Op(
-            function.__name__, "deferred", params, dtype, shape, _unreachable,
-            build=build, vjp=_unreachable, domain=Domain(()),
+            function.__name__, "deferred", params, dtype, shape, replaced,
+            build=build, vjp=replaced, domain=Domain(()),
         )  # fmt: skip
 
         @trimmed
@@ -198,7 +195,7 @@ def sigmoid_cross_entropy_with_logits(
     positive = greater_equal(z, 0)
     ramp = where(positive, z, 0) - z * _floats(labels, logits)
     total = ramp + softplus(where(positive, -z, z))
-    return identity(total, name=name) if name else total
+    return named(total, name)
 
 
 # ---------------------------------------------------------------------------- from probabilities
@@ -271,8 +268,7 @@ def huber_loss(
     >>> huber_loss([0.0, 0.0], [1.0, 3.0]).eval()
     array(1.5, dtype=float32)
     """
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    require(delta > 0, "huber_loss", "delta must be positive", delta)
     error = _floats(predictions) - _floats(labels, predictions)
     near = clip(error, -delta, delta)
     return mean(near * near * 0.5 + (abs(error) - abs(near)) * delta, name=name)

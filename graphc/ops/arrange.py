@@ -12,8 +12,8 @@ import numpy as np
 from graphc.dims import Dimension, Shape, derived
 from graphc.errors import ShapeError, trimmed
 from graphc.graph import Tensor
-from graphc.ops.broadcast import broadcast_to
-from graphc.ops.composition import composition, first
+from graphc.ops.broadcast import broadcast_to, same_dtype
+from graphc.ops.composition import composition
 from graphc.ops.follow import as_dimension, as_shape, located
 from graphc.ops.joining import concatenate_build
 from graphc.ops.shape import check_of, ravel
@@ -23,7 +23,7 @@ from graphc.ops.source import as_tensor, literal
 # ---------------------------------------------------------------------------- tile, repeat
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def _tile(x: Any, reps: Shape, *, name: str | None = None) -> Tensor:
     rank = max(len(x.shape), len(reps))
     sizes = (1,) * (rank - len(x.shape)) + x.shape
@@ -49,7 +49,7 @@ def tile(x: Any, reps: Any, *, name: str | None = None) -> Tensor:
     return tensor
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def _repeat(x: Any, repeats: Any, axis: int | None, *, name: str | None = None) -> Tensor:
     if axis is None:
         x, axis = ravel(x), 0
@@ -89,7 +89,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None, *, name: str | None = 
 # ---------------------------------------------------------------------------- flip, roll
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def flip(x: Any, axis: Any = None, *, name: str | None = None) -> Tensor:
     """`x` with the order of elements reversed along `axis` (one, several, or None for all).
 
@@ -102,7 +102,7 @@ def flip(x: Any, axis: Any = None, *, name: str | None = None) -> Tensor:
     return slice_build(x, starts, x.shape, steps, name)
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def _roll(x: Any, shift: Any, axis: Any, *, name: str | None = None) -> Tensor:
     if axis is None:
         flat = ravel(x)
@@ -177,7 +177,7 @@ def _wrap(x: Tensor, axis: int, low: Dimension, high: Dimension) -> tuple[Tensor
 MODES = {"edge": _edge, "reflect": _reflect, "symmetric": _symmetric, "wrap": _wrap}
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def _pad(x: Any, widths: Any, mode: str, value: Any, *, name: str | None = None) -> Tensor:
     rank = len(x.shape)
     if len(widths) == 1:

@@ -1,6 +1,6 @@
 """Builders that compose other builders, and need to know ranks to do it.
 
-    @composition("a", "b", dtype=promoted)
+    @composition("a", "b", dtype=promoted_dtype)
     def tensordot(a, b, axes=2, *, name=None): ...
 
 Where every rank is known, calling it runs its body. Where one is not, it leaves a single node that
@@ -25,18 +25,14 @@ from graphc.types import TensorType
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def first(check: Check, *types: TensorType, **_: Any) -> DType:
-    """The first operand's dtype."""
-    return types[0].dtype
-
-
-def promoted(check: Check, *types: TensorType, **_: Any) -> DType:
+def promoted_dtype(check: Check, *types: TensorType, **_: Any) -> DType:
     """The dtype that holds all operands."""
     return functools.reduce(promote, (t.dtype for t in types))
 
 
-def _unreachable(*_: Any, **__: Any) -> Any:
-    raise AssertionError("specialise replaces every composition before a graph is run")
+def replaced(*_: Any, **__: Any) -> Any:
+    """The oracle and the gradient rule of an op whose nodes a pass replaces before a run."""
+    raise AssertionError("a pass replaces every node of this op before a graph is run")
 
 
 def _hashable(value: Any) -> Any:
@@ -45,7 +41,7 @@ def _hashable(value: Any) -> Any:
 
 def composition(
     *operands: str,
-    dtype: Callable[..., Any] = promoted,
+    dtype: Callable[..., Any] = promoted_dtype,
     outputs: Callable[..., int] | int | None = None,
     rankless: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
@@ -63,8 +59,8 @@ def composition(
             return function(**dict(zip(operands, tensors, strict=True)), **attrs, name=name)
 
         op = Op(
-            function.__name__.strip("_"), "deferred", operands, dtype, _unreachable, _unreachable,
-            build=build, vjp=_unreachable, outputs=outputs, rankless=rankless, domain=Domain(()),
+            function.__name__.strip("_"), "deferred", operands, dtype, replaced, replaced,
+            build=build, vjp=replaced, outputs=outputs, rankless=rankless, domain=Domain(()),
         )  # fmt: skip
 
         @trimmed

@@ -19,8 +19,8 @@ from graphc.graph import Op, Tensor
 from graphc.ops.arith import multiply
 from graphc.ops.broadcast import broadcast_to, cast, same_dtype
 from graphc.ops.composition import composition
-from graphc.ops.composition import promoted as promoted_dtype
-from graphc.ops.control import identity
+from graphc.ops.composition import promoted_dtype, replaced
+from graphc.ops.control import named
 from graphc.ops.domain import Domain, cases
 from graphc.ops.shape import reshape, transpose
 from graphc.ops.source import as_tensors
@@ -98,29 +98,19 @@ def matmul(a: Any, b: Any, *, name: str | None = None) -> Tensor:
     """
     a, b = as_tensors((a, b))
     if a.dtype is not b.dtype:
-        a, b = promoted((a, b))
+        a, b = promoted_tensors((a, b))
     return _matmul_build(a, b, name)
 
 
-def promoted(tensors: Sequence[Tensor]) -> list[Tensor]:
+def promoted_tensors(tensors: Sequence[Tensor]) -> list[Tensor]:
     """All in the dtype that holds them all."""
     dtype = np.result_type(*(t.dtype.numpy for t in tensors))
     return [cast(t, dtype) for t in tensors]
 
 
-def named(x: Tensor, name: str | None) -> Tensor:
-    """The result of a composition, under the name that its caller gave, if any."""
-    return x if name is None else identity(x, name=name)
-
-
 # ---------------------------------------------------------------------------- labelled products
 
 Labels: TypeAlias = tuple[Any, ...]
-
-
-def replaced(*_: Any, **__: Any) -> Any:
-    """The oracle and the gradient rule of a node that never runs."""
-    raise AssertionError("specialise replaces every composition before a graph is run")
 
 
 def keep_labels(x: Tensor, labels: Labels, kept: AbstractSet[Any]) -> tuple[Tensor, Labels]:
@@ -222,7 +212,7 @@ def _tensordot_compose(a: Tensor, b: Tensor, axes: Any, check: Check) -> Tensor:
     partner = dict(zip(of_b, of_a, strict=True))
     b_labels = tuple(("a", partner[j]) if j in partner else ("b", j) for j in range(len(b.shape)))
     kept = set(a_labels) ^ set(b_labels)
-    a, b = promoted((a, b))
+    a, b = promoted_tensors((a, b))
     return contract(a, a_labels, b, b_labels, kept)[0]
 
 
@@ -261,7 +251,7 @@ def dot(a: Any, b: Any, *, name: str | None = None) -> Tensor:
     array(11)
     """
     if not a.shape or not b.shape:
-        left, right = promoted((a, b))
+        left, right = promoted_tensors((a, b))
         return multiply(left, right, name=name)
     return _tensordot_build(a, b, ((-1,), (-min(2, len(b.shape)),)), name)
 
@@ -274,7 +264,7 @@ def inner(a: Any, b: Any, *, name: str | None = None) -> Tensor:
     array([17, 39])
     """
     if not a.shape or not b.shape:
-        left, right = promoted((a, b))
+        left, right = promoted_tensors((a, b))
         return multiply(left, right, name=name)
     return _tensordot_build(a, b, ((-1,), (-1,)), name)
 
@@ -298,7 +288,7 @@ def outer(a: Any, b: Any, *, name: str | None = None) -> Tensor:
     array([[3, 4],
            [6, 8]])
     """
-    left, right = promoted(as_tensors((a, b)))
+    left, right = promoted_tensors(as_tensors((a, b)))
     return multiply(left.reshape((-1, 1)), right.reshape((1, -1)), name=name)
 
 
@@ -309,7 +299,7 @@ def kron(a: Any, b: Any, *, name: str | None = None) -> Tensor:
     >>> kron([1, 2], [3, 4]).eval()
     array([3, 4, 6, 8])
     """
-    a, b = promoted((a, b))
+    a, b = promoted_tensors((a, b))
     rank = max(len(a.shape), len(b.shape))
     first, second = ((1,) * (rank - len(t.shape)) + t.shape for t in (a, b))
     spread = a.reshape(tuple(d for size in first for d in (size, 1)))

@@ -50,6 +50,11 @@ PRINT = Op(
 )  # fmt: skip
 
 
+def named(x: Tensor, name: str | None) -> Tensor:
+    """The result of a composition, under the name that its caller gave, if any."""
+    return x if name is None else make(IDENTITY, (x,), {}, name)
+
+
 @trimmed
 def identity(x: Any, *, name: str | None = None) -> Tensor:
     """`x` itself, as a tensor of its own (to name it, or to take a gradient at this place).

@@ -20,7 +20,7 @@ from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition
-from graphc.ops.contraction import promoted
+from graphc.ops.contraction import promoted_tensors
 from graphc.ops.domain import cases
 from graphc.ops.source import as_tensors
 from graphc.ops.window import (
@@ -283,7 +283,7 @@ CONV2D_FILTER_GRADIENT = Op(
 def _operands(x: Any, filters: Any, op: Op) -> list[Tensor]:
     tensors = as_tensors((x, filters))
     if tensors[0].dtype is not tensors[1].dtype:
-        tensors = promoted((tensors[0], tensors[1]))
+        tensors = promoted_tensors((tensors[0], tensors[1]))
     if tensors[0].dtype.kind == "b":
         Check(op, tensors, {}).fail("takes numbers, not booleans", DTypeError)
     return tensors
@@ -326,11 +326,7 @@ def conv2d(
     )
 
 
-def _first_dtype(check: Check, x: TensorType, filters: TensorType, **_: Any) -> DType:
-    return x.dtype
-
-
-@composition("x", "filters", dtype=_first_dtype)
+@composition("x", "filters", dtype=same_dtype)
 def conv2d_transpose(
     x: Any, filters: Any, strides: Any = 1, padding: Any = "VALID", output_size: Any = None,
     dilations: Any = 1, data_format: str = "NHWC", groups: int = 1, *, name: str | None = None,

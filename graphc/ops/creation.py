@@ -15,9 +15,9 @@ from graphc.dims import Dim, Dimension, derived, floordiv, is_nonnegative
 from graphc.dtypes import DType, as_dtype, float32, int64
 from graphc.errors import DTypeError, ShapeError, trimmed
 from graphc.graph import Tensor
-from graphc.ops.broadcast import broadcast_to, cast
+from graphc.ops.broadcast import broadcast_to, cast, same_dtype
 from graphc.ops.compare import equal, greater_equal
-from graphc.ops.composition import composition, first
+from graphc.ops.composition import composition
 from graphc.ops.follow import as_dimension, as_shape, is_open, located
 from graphc.ops.select import where
 from graphc.ops.shape import check_of, moveaxis
@@ -258,7 +258,7 @@ def one_hot(
 # ---------------------------------------------------------------------------- diagonals
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def diagonal(
     x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, *, name: str | None = None
 ) -> Tensor:
@@ -283,7 +283,7 @@ def diagonal(
     return along(flat, len(batch), start, derived("max", length, 0), columns + 1)
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def diag(x: Any, k: int = 0, *, name: str | None = None) -> Tensor:
     """A vector's matrix, with the vector on the `k`-th diagonal; a matrix's `k`-th diagonal.
 
@@ -312,7 +312,7 @@ def _triangle(builder: Any, x: Any, k: int, lower: bool, name: str | None) -> Te
     return where(inside, x, 0, name=name)
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def tril(x: Any, k: int = 0, *, name: str | None = None) -> Tensor:
     """The matrices in the last two axes, with zeros above the `k`-th diagonal.
 
@@ -323,7 +323,7 @@ def tril(x: Any, k: int = 0, *, name: str | None = None) -> Tensor:
     return _triangle(tril, x, k, True, name)
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def triu(x: Any, k: int = 0, *, name: str | None = None) -> Tensor:
     """The matrices in the last two axes, with zeros below the `k`-th diagonal.
 

@@ -16,8 +16,9 @@ from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
-from graphc.ops.composition import promoted as promoted_dtype
-from graphc.ops.contraction import contract, keep_labels, named, promoted, replaced
+from graphc.ops.composition import promoted_dtype, replaced
+from graphc.ops.contraction import contract, keep_labels, promoted_tensors
+from graphc.ops.control import named
 from graphc.ops.creation import diagonal
 from graphc.ops.domain import Domain
 from graphc.ops.source import as_tensors
@@ -100,7 +101,7 @@ def _build(*tensors: Tensor, subscripts: str, name: str | None = None) -> Tensor
         labels, output = parse(check, subscripts, [len(shape) for shape in known])
         sizes = _sizes(check, known, labels, subscripts)
         if check.settled:
-            return named(_compose(check, promoted(tensors), labels, output, sizes), name)
+            return named(_compose(check, promoted_tensors(tensors), labels, output, sizes), name)
     return make(EINSUM, tensors, {"subscripts": subscripts}, name)
 
 

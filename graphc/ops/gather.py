@@ -18,9 +18,9 @@ from graphc.dims import Dim, Shape, product
 from graphc.dtypes import bool_, int64
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
-from graphc.ops.broadcast import broadcast_operands, broadcast_to, cast
+from graphc.ops.broadcast import broadcast_operands, broadcast_to, cast, same_dtype
 from graphc.ops.compare import equal
-from graphc.ops.composition import composition, first
+from graphc.ops.composition import composition
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.select import maximum, where
 from graphc.ops.shape import check_of, ravel
@@ -370,7 +370,7 @@ def gather_nd(x: Any, indices: Any, *, name: str | None = None) -> Tensor:
     return tensor
 
 
-@composition("x", "indices", "updates", dtype=first)
+@composition("x", "indices", "updates", dtype=same_dtype)
 def _scatter_add(
     x: Any, indices: Any, updates: Any, axis: int, *, name: str | None = None
 ) -> Tensor:

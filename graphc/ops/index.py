@@ -20,6 +20,7 @@ from graphc.dtypes import bool_
 from graphc.errors import DTypeError, GraphcError, ShapeError, trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_to, same_dtype
+from graphc.ops.composition import replaced
 from graphc.ops.domain import Domain
 from graphc.ops.follow import as_dimension
 from graphc.ops.gather import as_indices, gather_build, scatter_build
@@ -194,10 +195,6 @@ def _is_open(tensors: Sequence[Tensor]) -> bool:
     return any(t.shape is None for t in tensors)
 
 
-def _waits(*_: Any, **__: Any) -> Any:
-    raise AssertionError("specialise replaces every deferred op before a graph is run")
-
-
 # ---------------------------------------------------------------------------- x[index]
 
 
@@ -219,8 +216,8 @@ def _index_build(
 
 
 INDEX = Op(
-    "index", "deferred", ("x", "indices"), same_dtype, _waits, _waits,
-    build=_index_build, vjp=_waits, domain=Domain(()),
+    "index", "deferred", ("x", "indices"), same_dtype, replaced, replaced,
+    build=_index_build, vjp=replaced, domain=Domain(()),
 )  # fmt: skip
 
 
@@ -285,8 +282,8 @@ def _update_build(
 
 
 AT = Op(
-    "at", "deferred", ("x", "values", "indices"), same_dtype, _waits, _waits,
-    build=_update_build, vjp=_waits, domain=Domain(()),
+    "at", "deferred", ("x", "values", "indices"), same_dtype, replaced, replaced,
+    build=_update_build, vjp=replaced, domain=Domain(()),
 )  # fmt: skip
 
 

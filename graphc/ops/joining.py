@@ -13,8 +13,8 @@ from graphc.dims import Dim, Dimension, Shape, floordiv
 from graphc.dtypes import promote
 from graphc.errors import ShapeError, trimmed
 from graphc.graph import Op, Tensor
-from graphc.ops.broadcast import cast
-from graphc.ops.composition import composition, first, promoted
+from graphc.ops.broadcast import cast, same_dtype
+from graphc.ops.composition import composition, promoted_dtype, replaced
 from graphc.ops.domain import Domain, cases
 from graphc.ops.follow import as_shape, located
 from graphc.ops.shape import check_of, ravel
@@ -66,7 +66,7 @@ def _concatenate_vjp(g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> list[Tenso
 
 CONCATENATE = Op(
     "concatenate", "view", ("tensors",),
-    dtype=promoted,
+    dtype=promoted_dtype,
     shape=_concatenate_shape,
     oracle=lambda *arrays, axis: np.concatenate(arrays, axis),
     build=concatenate_build,
@@ -125,13 +125,9 @@ def _stack_build(*tensors: Tensor, axis: int = 0, name: str | None = None) -> Te
     return concatenate_build(*rows, axis=place, name=name)
 
 
-def _waits(*_: Any, **__: Any) -> Any:
-    raise AssertionError("specialise replaces every deferred op before a graph is run")
-
-
 STACK = Op(
-    "stack", "deferred", ("tensors",), promoted, _waits, _waits,
-    build=_stack_build, vjp=_waits, domain=Domain(()),
+    "stack", "deferred", ("tensors",), promoted_dtype, replaced, replaced,
+    build=_stack_build, vjp=replaced, domain=Domain(()),
 )  # fmt: skip
 
 
@@ -155,7 +151,7 @@ def _count(indices_or_sections: Any, axis: int) -> int:
     return int(indices_or_sections)
 
 
-@composition("x", dtype=first, outputs=_count)
+@composition("x", dtype=same_dtype, outputs=_count)
 def _split(x: Any, indices_or_sections: Any, axis: int, *, name: str | None = None) -> list[Tensor]:
     check = check_of(_split, x)
     if not x.shape:
@@ -203,7 +199,7 @@ def split(
     return list(parts)
 
 
-@composition("x", dtype=first, outputs=lambda num, axis: num)
+@composition("x", dtype=same_dtype, outputs=lambda num, axis: num)
 def _unstack(x: Any, num: int, axis: int, *, name: str | None = None) -> list[Tensor]:
     check = check_of(_unstack, x)
     axis = check.axis(axis, len(x.shape))

@@ -20,7 +20,7 @@ from graphc.dtypes import float64
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_to, cast, same_dtype
-from graphc.ops.contraction import promoted, swap
+from graphc.ops.contraction import promoted_tensors, swap
 from graphc.ops.creation import tril, triu
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import as_tensor, as_tensors
@@ -217,7 +217,7 @@ SOLVE_TRIANGULAR: Op = Op(
 
 
 def _system(a: Any, b: Any) -> list[Tensor]:
-    return promoted([inexact(t) for t in as_tensors((a, b))])
+    return promoted_tensors([inexact(t) for t in as_tensors((a, b))])
 
 
 @trimmed

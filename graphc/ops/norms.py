@@ -11,10 +11,10 @@ import numpy as np
 from graphc.build import Check, make, make_all
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Tensor
-from graphc.ops.broadcast import broadcast_to, sum, sum_dtype
+from graphc.ops.broadcast import broadcast_to, same_dtype, sum, sum_dtype
 from graphc.ops.compare import equal, not_equal
-from graphc.ops.composition import composition, first
-from graphc.ops.contraction import named
+from graphc.ops.composition import composition
+from graphc.ops.control import named
 from graphc.ops.creation import diagonal, eye
 from graphc.ops.einsum import EINSUM, LETTERS, einsum
 from graphc.ops.factorizations import SVD
@@ -89,7 +89,7 @@ def _matrix_norm(check: Check, x: Tensor, ord: Any, axes: tuple[int, ...]) -> Te
     return found.reshape(tuple(1 if a in axes else d for a, d in enumerate(x.shape)))
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def _norm(x: Any, ord: Any, axis: Any, keepdims: bool, *, name: str | None = None) -> Tensor:
     check = check_of(_norm, x)
     axes = _axes(check, x, ord, axis)
@@ -152,7 +152,7 @@ def matrix_trace(x: Any, offset: int = 0, *, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------- powers and chains
 
 
-@composition("a", dtype=first)
+@composition("a", dtype=same_dtype)
 def matrix_power(a: Any, n: int, *, name: str | None = None) -> Tensor:
     """`a @ a @ ... @ a`, n times, for square `a: [..., k, k]`; n < 0: of the inverse.
 

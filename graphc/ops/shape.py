@@ -16,7 +16,7 @@ from graphc.dims import Dim, Dimension, Shape, floordiv, product
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
-from graphc.ops.composition import composition, first
+from graphc.ops.composition import composition, replaced
 from graphc.ops.domain import Domain, cases
 from graphc.ops.follow import as_shape, is_open, located, with_length
 from graphc.ops.source import as_tensor, full_of
@@ -182,7 +182,7 @@ def transpose(x: Any, axes: Any = None, *, name: str | None = None) -> Tensor:
     return _transpose_build(as_tensor(x), None if axes is None else tuple(axes), name)
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def swapaxes(x: Any, axis1: int, axis2: int, *, name: str | None = None) -> Tensor:
     """`x` with two axes exchanged.
 
@@ -198,7 +198,7 @@ def swapaxes(x: Any, axis1: int, axis2: int, *, name: str | None = None) -> Tens
     return _transpose_build(x, order, name)
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def moveaxis(x: Any, source: Any, destination: Any, *, name: str | None = None) -> Tensor:
     """`x` with the axes `source` (one or several) moved to `destination`, the others in order.
 
@@ -228,7 +228,7 @@ def moveaxis(x: Any, source: Any, destination: Any, *, name: str | None = None) 
 # ---------------------------------------------------------------------------- axes of size one
 
 
-@composition("x", dtype=first)
+@composition("x", dtype=same_dtype)
 def expand_dims(x: Any, axis: Any, *, name: str | None = None) -> Tensor:
     """`x` with axes of size 1 inserted, which stand at `axis` (one or several) of the result.
 
@@ -265,13 +265,9 @@ def _squeeze_build(x: Tensor, axis: Any = None, name: str | None = None) -> Tens
     return make(SQUEEZE, (x,), {"axis": axis}, name)
 
 
-def _waits(*_: Any, **__: Any) -> Any:
-    raise AssertionError("specialise replaces every deferred op before a graph is run")
-
-
 SQUEEZE = Op(
-    "squeeze", "deferred", ("x",), same_dtype, _squeezed, _waits,
-    build=_squeeze_build, vjp=_waits, domain=Domain(()),
+    "squeeze", "deferred", ("x",), same_dtype, _squeezed, replaced,
+    build=_squeeze_build, vjp=replaced, domain=Domain(()),
 )  # fmt: skip
 
 

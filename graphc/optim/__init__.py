@@ -5,6 +5,9 @@ train = optimiser.minimize(loss)
 session.run([loss, train], {x: images, y: labels})
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from graphc import hints as _hints
 from graphc.optim.adam import Adam, AdaMax, AdamW, Nadam
 from graphc.optim.adaptive import AdaDelta, AdaGrad, RMSProp
 from graphc.optim.base import Optimiser, Site
@@ -23,6 +26,9 @@ from graphc.optim.schedules import (
     step_decay,
     warmup,
 )
+
+if not _TYPE_CHECKING:
+    __getattr__ = _hints.of_module(__name__, _hints.OPTIM)
 
 __all__ = [
     "ESGD",

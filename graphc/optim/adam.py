@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Unpack
 
+from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.elementary import expm1, log
 from graphc.ops.powers import sqrt
 from graphc.ops.select import maximum
 from graphc.optim.adaptive import average
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site, unit_interval
+from graphc.optim.base import Number, Optimiser, Options, Rate, Site, require_share
 
 
 def debias(at: Site, beta: Number) -> Tensor:
@@ -39,6 +40,7 @@ class Adam(Optimiser):
     array([ 0.9, -1.9], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -49,7 +51,7 @@ class Adam(Optimiser):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, **options)
-        unit_interval(beta_1=beta_1, beta_2=beta_2)
+        require_share(self, beta_1=beta_1, beta_2=beta_2)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
@@ -87,6 +89,7 @@ class AdamW(Adam):
     array([ 0.85, -1.8 ], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -122,6 +125,7 @@ class AdaMax(Optimiser):
     array([ 0.9, -1.9], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -131,7 +135,7 @@ class AdaMax(Optimiser):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, **options)
-        unit_interval(beta_1=beta_1, beta_2=beta_2)
+        require_share(self, beta_1=beta_1, beta_2=beta_2)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.powers import sqrt
 from graphc.ops.select import maximum
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site, unit_interval
+from graphc.optim.base import Number, Optimiser, Options, Rate, Site, require_share
 
 
 def average(at: Site, slot: str, decay: Tensor, value: Tensor) -> Tensor:
@@ -32,6 +33,7 @@ class AdaGrad(Optimiser):
     array([ 0.901, -1.9  ], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -69,6 +71,7 @@ class RMSProp(Optimiser):
     array([ 0.684, -1.684], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -79,7 +82,7 @@ class RMSProp(Optimiser):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, **options)
-        unit_interval(rho=rho, momentum=momentum)
+        require_share(self, rho=rho, momentum=momentum)
         self.rho = rho
         self.momentum = momentum
         self.epsilon = epsilon
@@ -118,6 +121,7 @@ class AdaDelta(Optimiser):
     array([ 0.999, -1.999], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -126,7 +130,7 @@ class AdaDelta(Optimiser):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, **options)
-        unit_interval(rho=rho)
+        require_share(self, rho=rho)
         self.rho = rho
         self.epsilon = epsilon
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 from graphc.build import describe
-from graphc.context import Scope, caller, name_scope, on_behalf
+from graphc.context import Scope, caller, name_scope, on_behalf, origin
 from graphc.dims import Shape
 from graphc.dtypes import float16, float32
-from graphc.errors import DTypeError, GradientError, ShapeError, trimmed
+from graphc.errors import DTypeError, FetchError, GradientError, ShapeError, require, trimmed
 from graphc.graph import Tensor, topological
 from graphc.ops.gradient import flows, gradients
 from graphc.ops.source import Variable, as_tensor, full_of
@@ -70,15 +70,17 @@ class Site:
     @property
     def rate(self) -> Tensor:
         """The learning rate of this step."""
-        rate, step = self._optimiser.learning_rate, self._optimiser.step
+        rate = self._optimiser.learning_rate
         if isinstance(rate, Schedule):
-            return self.number(rate(step.astype(self.dtype)))
-        return self.number(rate if isinstance(rate, Tensor) or not callable(rate) else rate(step))
+            return self.number(rate(self._optimiser.counter().astype(self.dtype)))
+        if isinstance(rate, Tensor) or not callable(rate):
+            return self.number(rate)
+        return self.number(rate(self._optimiser.counter()))
 
     @property
     def count(self) -> Tensor:
         """The number of this step, from 1."""
-        return self._optimiser.step.astype(self.dtype) + 1.0
+        return self._optimiser.counter().astype(self.dtype) + 1.0
 
     def number(self, value: Number) -> Tensor:
         """A hyperparameter as a tensor that widens nothing."""
@@ -115,6 +117,7 @@ class Optimiser(ABC):
     array([ 0.5, -1.5], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate,
@@ -123,14 +126,38 @@ class Optimiser(ABC):
         global_clip_norm: Number | None = None,
         clip_value: float | None = None,
     ) -> None:
-        if isinstance(learning_rate, (int, float)) and not learning_rate >= 0:
-            raise ValueError(f"learning_rate must not be negative, got {learning_rate}")
+        if isinstance(learning_rate, (int, float)):
+            rule = "learning_rate must not be negative"
+            require(learning_rate >= 0, type(self).__name__, rule, learning_rate)
         self.learning_rate = learning_rate
         self.name = name or type(self).__name__.lower()
-        self.step = Variable(0, trainable=False, name=f"{self.name}/step", dtype="int64")
+        self._origin = origin()
+        self._step: Variable | None = None
+        self._applied = False
         self._clips = (clip_value, clip_norm, global_clip_norm)
         self._slots: dict[Variable, dict[str, Variable]] = {}
         self._scopes: dict[Variable, Scope] = {}
+
+    @property
+    def step(self) -> Variable:
+        """The counter of steps, an int64 scalar: 0 in the first run.
+
+        It exists where a schedule or the rule reads it, or where it was asked for before the first
+        `minimize`; later, a FetchError: nothing would count.
+        """
+        if self._step is None and self._applied:
+            raise FetchError(
+                f"{self.name}: step must be asked for before minimize, for neither the rule nor "
+                "the learning rate counts steps"
+            )
+        return self.counter()
+
+    def counter(self) -> Variable:
+        """The counter of steps, made on first use where the optimiser was made."""
+        if self._step is None:
+            with on_behalf(*self._origin):
+                self._step = Variable(0, trainable=False, name=f"{self.name}/step", dtype="int64")
+        return self._step
 
     @abstractmethod
     def rule(self, at: Site) -> Tensor:
@@ -166,8 +193,9 @@ class Optimiser(ABC):
 
     @property
     def variables(self) -> list[Variable]:
-        """Everything the optimiser remembers: the counter of steps, then all slots."""
-        return [self.step, *(v for slots in self._slots.values() for v in slots.values())]
+        """Everything the optimiser remembers: the counter of steps, if any, then all slots."""
+        counters = [] if self._step is None else [self._step]
+        return [*counters, *(v for slots in self._slots.values() for v in slots.values())]
 
     @trimmed
     def minimize(self, loss: Tensor, variables: Sequence[Variable] | None = None) -> Group:
@@ -188,7 +216,7 @@ class Optimiser(ABC):
 
     @trimmed
     def apply(self, pairs: Iterable[tuple[Tensor, Variable]]) -> Group:
-        """Updates of each variable by its gradient, and of the counter of steps."""
+        """Updates of each variable by its gradient, and of the counter of steps, if any."""
         listed = [(g, v) for g, v in pairs if g is not None]
         if not listed:
             raise GradientError("apply: at least one variable must have a gradient, got none")
@@ -199,7 +227,9 @@ class Optimiser(ABC):
             sites = [Site(self, *three) for three in zip(variables, clipped, given, strict=True)]
             self.prepare(sites)
             updates = [u for site in sites for u in self._updates(site)]
-            return group(*updates, assign_add(self.step, 1))
+            self._applied = True
+            counted = [] if self._step is None else [assign_add(self._step, 1)]
+            return group(*updates, *counted)
 
     def _updates(self, site: Site) -> list[Update]:
         """The updates of one variable, built in a scope of its name."""
@@ -215,11 +245,12 @@ class Optimiser(ABC):
         return found if global_norm is None else clip_by_global_norm(found, global_norm)[0]
 
 
-def unit_interval(**numbers: Number) -> None:
-    """Hyperparameters that are known must lie in [0, 1)."""
+def require_share(optimiser: Optimiser, **numbers: Number) -> None:
+    """Hyperparameters that are known must lie in [0, 1), else a ValueError."""
     for name, value in numbers.items():
-        if not isinstance(value, Tensor) and not 0 <= value < 1:
-            raise ValueError(f"{name} must be at least 0 and less than 1, got {value}")
+        if not isinstance(value, Tensor):
+            rule = f"{name} must be at least 0 and less than 1"
+            require(0 <= value < 1, type(optimiser).__name__, rule, value)
 
 
 def trainable(loss: Tensor) -> list[Variable]:

@@ -15,7 +15,7 @@ from graphc.build import describe
 from graphc.dtypes import float16, float32, promote
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Tensor
-from graphc.ops.control import identity
+from graphc.ops.control import named
 from graphc.ops.powers import sqrt
 from graphc.ops.select import maximum, minimum, where
 from graphc.ops.source import as_tensor
@@ -62,7 +62,7 @@ def clip_by_norm(t: Any, norm: Any, axis: Any = None, *, name: str | None = None
     """
     tensor = _float(t)
     size = _root(_squares(tensor, axis, keepdims=axis is not None))
-    return _named(_scaled(tensor, norm, size), name)
+    return named(_scaled(tensor, norm, size), name)
 
 
 @trimmed
@@ -77,7 +77,7 @@ def global_norm(tensors: Sequence[Any], *, name: str | None = None) -> Tensor:
     parts = [_squares(_float(t), None, keepdims=False) for t in tensors]
     dtype = reduce(promote, (part.dtype for part in parts))
     total = reduce(lambda a, b: a + b, (part.astype(dtype) for part in parts))
-    return _named(_root(total), name)
+    return named(_root(total), name)
 
 
 @trimmed
@@ -96,7 +96,7 @@ def clip_by_global_norm(
     listed = [_float(t) for t in tensors]
     size = global_norm(listed) if use_norm is None else as_tensor(use_norm)
     signal = where(size < math.inf, size, math.nan)
-    return [_named(_scaled(t, norm, signal), name) for t in listed], size
+    return [named(_scaled(t, norm, signal), name) for t in listed], size
 
 
 @trimmed
@@ -107,7 +107,3 @@ def clip_by_value(t: Any, low: Any, high: Any, *, name: str | None = None) -> Te
     array([-1. ,  0.5,  1. ], dtype=float32)
     """
     return minimum(maximum(t, low), high, name=name)
-
-
-def _named(tensor: Tensor, name: str | None) -> Tensor:
-    return tensor if name is None else identity(tensor, name=name)

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Unpack
 
 from graphc.dtypes import promote
+from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.gradient import gradients
 from graphc.ops.powers import sqrt
@@ -33,6 +34,7 @@ class ESGD(Optimiser):
     True
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.01,

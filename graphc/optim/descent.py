@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.arith import sign
 from graphc.ops.select import maximum, minimum, where
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site, unit_interval
+from graphc.optim.base import Number, Optimiser, Options, Rate, Site, require_share
 
 
 class SGD(Optimiser):
@@ -29,6 +30,7 @@ class SGD(Optimiser):
     array([ 0.5, -1. ], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.01,
@@ -37,7 +39,7 @@ class SGD(Optimiser):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, **options)
-        unit_interval(momentum=momentum)
+        require_share(self, momentum=momentum)
         self.momentum = momentum
         self.nesterov = nesterov
 
@@ -70,6 +72,7 @@ class RProp(Optimiser):
     array([ 0.9, -1.9], dtype=float32)
     """
 
+    @trimmed
     def __init__(
         self,
         learning_rate: Rate = 0.1,

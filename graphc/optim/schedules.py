@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from graphc.dtypes import float32
+from graphc.errors import require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.elementary import log
 from graphc.ops.rounding import ceil, floor
@@ -46,10 +47,11 @@ def _number(value: Number, time: Tensor) -> Tensor:
     return as_tensor(value, time.dtype).astype(time.dtype)
 
 
-def _positive(**steps: Number) -> None:
-    for name, value in steps.items():
-        if not isinstance(value, Tensor) and not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+def _positive(schedule: str, **numbers: Number) -> None:
+    """Numbers that are known must be positive, else a ValueError."""
+    for name, value in numbers.items():
+        if not isinstance(value, Tensor):
+            require(value > 0, schedule, f"{name} must be positive", value)
 
 
 def constant(rate: Number) -> Schedule:
@@ -61,6 +63,7 @@ def constant(rate: Number) -> Schedule:
     return Schedule(lambda time: _number(rate, time), f"constant({rate})")
 
 
+@trimmed
 def exponential_decay(
     initial: Number, decay_steps: Number, decay_rate: Number, staircase: bool = False
 ) -> Schedule:
@@ -69,7 +72,7 @@ def exponential_decay(
     >>> exponential_decay(0.1, 100, 0.5)(as_tensor(200)).eval()
     array(0.025, dtype=float32)
     """
-    _positive(decay_steps=decay_steps)
+    _positive("exponential_decay", decay_steps=decay_steps)
 
     def formula(time: Tensor) -> Tensor:
         exponent = time / _number(decay_steps, time)
@@ -79,6 +82,7 @@ def exponential_decay(
     return Schedule(formula, f"exponential_decay({initial}, {decay_steps}, {decay_rate})")
 
 
+@trimmed
 def step_decay(initial: Number, every: Number, factor: Number = 0.1) -> Schedule:
     """`initial`, times `factor` after each `every` steps.
 
@@ -88,19 +92,16 @@ def step_decay(initial: Number, every: Number, factor: Number = 0.1) -> Schedule
     return exponential_decay(initial, every, factor, staircase=True)
 
 
+@trimmed
 def piecewise_constant(boundaries: Sequence[float], values: Sequence[Number]) -> Schedule:
     """`values[i]` up to and including the step `boundaries[i]`, then the next; the last for ever.
 
     >>> piecewise_constant([10, 20], [1.0, 0.5, 0.1])(as_tensor(11)).eval()
     array(0.5, dtype=float32)
     """
-    if len(values) != len(boundaries) + 1:
-        raise ValueError(
-            "piecewise_constant: values must be one more than boundaries, got "
-            f"{len(values)} and {len(boundaries)}"
-        )
-    if list(boundaries) != sorted(boundaries):
-        raise ValueError(f"piecewise_constant: boundaries must rise, got {list(boundaries)}")
+    label, rising, counts = "piecewise_constant", list(boundaries), (len(values), len(boundaries))
+    require(counts[0] == counts[1] + 1, label, "values must be one more than boundaries", *counts)
+    require(rising == sorted(rising), label, "boundaries must rise", rising)
 
     def formula(time: Tensor) -> Tensor:
         rate = _number(values[-1], time)
@@ -111,6 +112,7 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[Number]) ->
     return Schedule(formula, f"piecewise_constant({list(boundaries)}, {list(values)})")
 
 
+@trimmed
 def polynomial_decay(
     initial: Number,
     decay_steps: Number,
@@ -125,7 +127,7 @@ def polynomial_decay(
     >>> polynomial_decay(1.0, 100, end=0.0)(as_tensor(25)).eval()
     array(0.75, dtype=float32)
     """
-    _positive(decay_steps=decay_steps)
+    _positive("polynomial_decay", decay_steps=decay_steps)
 
     def formula(time: Tensor) -> Tensor:
         part = time / _number(decay_steps, time)
@@ -136,6 +138,7 @@ def polynomial_decay(
     return Schedule(formula, f"polynomial_decay({initial}, {decay_steps}, {end}, {power})")
 
 
+@trimmed
 def inverse_time_decay(
     initial: Number, decay_steps: Number, decay_rate: Number, staircase: bool = False
 ) -> Schedule:
@@ -144,7 +147,7 @@ def inverse_time_decay(
     >>> inverse_time_decay(1.0, 10, 0.5)(as_tensor(20)).eval()
     array(0.5, dtype=float32)
     """
-    _positive(decay_steps=decay_steps)
+    _positive("inverse_time_decay", decay_steps=decay_steps)
 
     def formula(time: Tensor) -> Tensor:
         part = time / _number(decay_steps, time)
@@ -161,6 +164,7 @@ def _cosine(initial: Number, part: Tensor, height: Tensor | float, floor_part: N
     return _number(initial, part) * ((1.0 - low) * wave + low)
 
 
+@trimmed
 def cosine_decay(initial: Number, decay_steps: Number, alpha: Number = 0.0) -> Schedule:
     """Half a cosine from `initial` to `alpha * initial` over `decay_steps`, and there from then on.
 
@@ -169,7 +173,7 @@ def cosine_decay(initial: Number, decay_steps: Number, alpha: Number = 0.0) -> S
     >>> cosine_decay(1.0, 100)(as_tensor(0)).eval()
     array(1., dtype=float32)
     """
-    _positive(decay_steps=decay_steps)
+    _positive("cosine_decay", decay_steps=decay_steps)
 
     def formula(time: Tensor) -> Tensor:
         part = minimum(time / _number(decay_steps, time), 1.0)
@@ -178,6 +182,7 @@ def cosine_decay(initial: Number, decay_steps: Number, alpha: Number = 0.0) -> S
     return Schedule(formula, f"cosine_decay({initial}, {decay_steps}, {alpha})")
 
 
+@trimmed
 def cosine_restarts(
     initial: Number,
     first_decay_steps: Number,
@@ -192,9 +197,8 @@ def cosine_restarts(
     >>> cosine_restarts(1.0, 10)(as_tensor(10)).eval()
     array(1., dtype=float32)
     """
-    _positive(first_decay_steps=first_decay_steps, m_mul=m_mul)
-    if t_mul < 1.0:
-        raise ValueError(f"cosine_restarts: t_mul must be at least 1, got {t_mul}")
+    _positive("cosine_restarts", first_decay_steps=first_decay_steps, m_mul=m_mul)
+    require(t_mul >= 1.0, "cosine_restarts", "t_mul must be at least 1", t_mul)
     slack = 1e-5  # so that a restart is not missed by rounding
 
     def formula(time: Tensor) -> Tensor:
@@ -211,6 +215,7 @@ def cosine_restarts(
     return Schedule(formula, f"cosine_restarts({initial}, {first_decay_steps}, {t_mul}, {m_mul})")
 
 
+@trimmed
 def warmup(after: Number | Schedule, steps: Number, start: Number = 0.0) -> Schedule:
     """A straight line from `start` to the first rate of `after`, over `steps`; then `after` itself.
 
@@ -220,7 +225,7 @@ def warmup(after: Number | Schedule, steps: Number, start: Number = 0.0) -> Sche
     >>> warmup(1.0, steps=10)(as_tensor(5)).eval()
     array(0.5, dtype=float32)
     """
-    _positive(steps=steps)
+    _positive("warmup", steps=steps)
     schedule = after if isinstance(after, Schedule) else constant(after)
 
     def formula(time: Tensor) -> Tensor:

@@ -48,10 +48,14 @@ def _inputs(
         if tensor.node.op is PLACEHOLDER and refined == tensor.type:
             replaced[tensor] = tensor
             continue
-        name = tensor.node.name or tensor.node.op.name
+        name = tensor.node.name
+        if tensor.node.op is not PLACEHOLDER:
+            name = name or tensor.node.op.name
         with on_behalf(tensor.node.where, tensor.node.scope):
             attrs = {"dtype": refined.dtype, "shape": refined.shape}
-            replaced[tensor] = make(PLACEHOLDER, (), attrs, name)
+            new = replaced[tensor] = make(PLACEHOLDER, (), attrs, name)
+        if assumptions := ASSUMPTIONS.get():
+            assumptions.fed[new] = assumptions.fed.get(tensor, tensor)
     return replaced
 
 
@@ -144,8 +148,8 @@ def specialise(graph: Graph) -> Graph:
     assumptions = ASSUMPTIONS.get()
     values: Mapping[Symbol, Dimension] = assumptions.solved() if assumptions else {}
     while True:
-        result, learned = _once(graph, values)
+        graph, learned = _once(graph, values)
         solved = {**values, **learned, **(assumptions.solved() if assumptions else {})}
         if solved == values:
-            return result
+            return graph
         values = solved

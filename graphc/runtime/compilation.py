@@ -2,20 +2,20 @@
 
 Enters: the graph of some fetches, and the arrays fed to its inputs. Leaves: a program, and the
 values of all sizes. Most fetch sets have a single program for every batch size; what a program
-takes for granted (a size that is 1, two that are equal) are its `guards`.
+takes for granted (a size that is 1, two that are equal) are its `guards`. A size that is an element
+of a tensor is computed by a fetch set of its own, when a question or a program first needs it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from graphc.build import assuming
+from graphc.build import assuming, describe
 from graphc.dims import Dim, Dimension, Symbol, evaluate
+from graphc.errors import ShapeError
 from graphc.graph import Graph, Tensor
 from graphc.ops.source import PLACEHOLDER, Variable
 from graphc.passes import observers, optimise
@@ -32,23 +32,34 @@ class Compilation:
     program: Program
     ranks: tuple[int, ...]  # of what is fed
     guards: tuple[tuple[Dimension, Dimension, bool], ...]
-    values: tuple[tuple[Symbol, FetchSet], ...]  # sizes that are elements of tensors; fed twice
+    elements: tuple[Symbol, ...]  # sizes that are elements of tensors
     reason: str
     seconds: dict[str, float]
     nodes: int
     targets: tuple[Tensor, ...]  # what its updates write; those that change nothing are gone
 
     def holds(self, sizes: Mapping[Symbol, int]) -> bool:
-        """Whether every question has the answer that it had."""
-        try:
-            return all(
-                (evaluate(a, sizes) == evaluate(b, sizes)) is answer for a, b, answer in self.guards
-            )
-        except KeyError:
-            return False
+        """Whether every question has the answer that it had, asked in the same order."""
+        return all(
+            (evaluate(a, sizes) == evaluate(b, sizes)) is answer for a, b, answer in self.guards
+        )
 
 
-def _value_symbols(graph: Graph) -> list[Symbol]:
+class Sizes(dict[Symbol, int]):
+    """The sizes of one run; one that is an element of a tensor is computed when first needed."""
+
+    def __init__(self, known: Mapping[Symbol, int], element: Callable[[Symbol, Sizes], int]):
+        super().__init__(known)
+        self._element = element
+
+    def __missing__(self, symbol: Symbol) -> int:
+        if symbol.source is None:
+            raise KeyError(symbol)
+        self[symbol] = self._element(symbol, self)
+        return self[symbol]
+
+
+def _elements(graph: Graph) -> list[Symbol]:
     """The symbols among a graph's sizes whose values are elements of tensors."""
     found: dict[Symbol, None] = {}
     for node in graph.nodes:
@@ -77,23 +88,17 @@ class FetchSet:
     variables: list[Variable] = field(default_factory=list)
     compilations: list[Compilation] = field(default_factory=list)
     _types: dict[tuple[int, ...], list[TensorType]] = field(default_factory=dict)
-    _values: tuple[tuple[Symbol, FetchSet], ...] = ()
+    _fed: dict[Tensor, Tensor] = field(default_factory=dict)  # to the input that each stands for
+    _values: dict[Tensor, FetchSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if absent := missing(self.graph):
             raise missing_error(self.graph, absent)
+        self._fed = {tensor: tensor for tensor in self.graph.inputs}
         self.variables = [t for t in self.graph.tensors() if isinstance(t, Variable)]
-        self._values = self._value_programs(_value_symbols(self.graph), self.graph.inputs)
-
-    def _value_programs(
-        self, symbols: Sequence[Symbol], inputs: Sequence[Tensor]
-    ) -> tuple[tuple[Symbol, FetchSet], ...]:
-        sets = []
-        for symbol in symbols:
-            value = FetchSet(Graph((symbol.source[0],), (), tuple(inputs)), self.device, None)
-            sets.append((symbol, value))
-            self.variables += [v for v in value.variables if v not in self.variables]
-        return tuple(sets)
+        for symbol in _elements(self.graph):
+            read = self.value(symbol.source[0]).variables
+            self.variables += [v for v in read if v not in self.variables]
 
     def _refined(self, arrays: Sequence[Array]) -> list[TensorType]:
         """The types of the inputs at these ranks, with a symbol for every open size."""
@@ -108,14 +113,21 @@ class FetchSet:
         return self._types[ranks]
 
     def bind(
-        self, arrays: Sequence[Array], variables: Mapping[Any, Array], entropy: Array
+        self,
+        arrays: Sequence[Array],
+        variables: Mapping[Any, Array],
+        entropy: Array,
+        outer: Mapping[Symbol, int] | None = None,
     ) -> tuple[Compilation, Environment]:
-        """The program for these arrays (made now, if there is none) and what it runs with."""
+        """The program for these arrays (made now, if there is none) and what it runs with.
+
+        `outer` are sizes that the graph may mention beside those of its own feeds.
+        """
         types = self._refined(arrays)
-        sizes = bind_sizes(self.graph.inputs, types, arrays)
-        check_expressions(self.graph.inputs, arrays, sizes)
-        environment = Environment(sizes, variables, entropy)
-        _evaluate(self._values, sizes, arrays, environment)
+        bound = bind_sizes(self.graph.inputs, types, arrays)
+        check_expressions(self.graph.inputs, arrays, bound)
+        elements = _Elements(self, arrays, variables, entropy)
+        sizes = Sizes({**outer, **bound} if outer else bound, elements)
         ranks = tuple(array.ndim for array in arrays)
         for compilation in self.compilations:
             if compilation.ranks == ranks and compilation.holds(sizes):
@@ -123,13 +135,26 @@ class FetchSet:
         else:
             compilation = self._compile(types, sizes)
             self.compilations.append(compilation)
-        _evaluate(compilation.values, sizes, [*arrays, *arrays], environment)
-        return compilation, environment
+        for symbol in compilation.elements:
+            sizes[symbol]  # so that none is computed in the midst of a run
+        return compilation, Environment(sizes, variables, entropy)
 
-    def _compile(self, types: Sequence[TensorType], sizes: dict[Symbol, int]) -> Compilation:
-        assumptions = Assumptions(
-            dict(sizes), types=dict(zip(self.graph.inputs, types, strict=True))
-        )
+    def value(self, tensor: Tensor) -> FetchSet:
+        """The fetch set of a tensor that sizes are elements of."""
+        if tensor not in self._values:
+            read = set(Graph((tensor,), (), tuple(self._fed)).tensors())
+            inputs = tuple(t for t in self._fed if t in read)
+            self._values[tensor] = FetchSet(Graph((tensor,), (), inputs), self.device, None)
+        return self._values[tensor]
+
+    def feeds_of(self, value: FetchSet, arrays: Sequence[Array]) -> list[Array]:
+        """What to feed to a fetch set of `value`, out of this one's feeds."""
+        fed = dict(zip(self.graph.inputs, arrays, strict=True))
+        return [fed[self._fed[tensor]] for tensor in value.graph.inputs]
+
+    def _compile(self, types: Sequence[TensorType], sizes: Sizes) -> Compilation:
+        refined = dict(zip(self.graph.inputs, types, strict=True))
+        assumptions = Assumptions(sizes, types=refined, fed=self._fed)
         seconds: dict[str, float] = {}
 
         def observe(name: str, graph: Graph, taken: float) -> None:
@@ -140,9 +165,6 @@ class FetchSet:
         start = time.perf_counter()
         program = self.device.compile(graph, self.check)
         seconds["compile"] = time.perf_counter() - start
-        known = {symbol for symbol, _ in self._values}
-        late = [s for s in _value_symbols(graph) if s not in known]
-        values = self._value_programs(late, (*self.graph.inputs, *graph.inputs)) if late else ()
         guards = tuple((a, b, answer) for (a, b), answer in assumptions.asked.items())
         reason = "a new set of fetches and feeds"
         if self.compilations:
@@ -152,7 +174,14 @@ class FetchSet:
         targets = tuple(variable for variable, _ in graph.updates)
         ranks = tuple(len(t.shape or ()) for t in types)
         return Compilation(
-            program, ranks, guards, values, reason, seconds, len(graph.nodes), targets
+            program,
+            ranks,
+            guards,
+            tuple(_elements(graph)),
+            reason,
+            seconds,
+            len(graph.nodes),
+            targets,
         )
 
 
@@ -165,14 +194,32 @@ def _open(dimension: Dimension | None, inner: bool) -> Dimension:
     return dimension
 
 
-def _evaluate(
-    values: Sequence[tuple[Symbol, FetchSet]],
-    sizes: dict[Symbol, int],
-    arrays: Sequence[Array],
-    environment: Environment,
-) -> None:
-    """Run the small graphs that sizes are elements of, and note the sizes."""
-    for symbol, value in values:
-        compilation, inner = value.bind(arrays, environment.variables, environment.entropy)
-        result = compilation.program.run(arrays, inner)[0]
-        sizes[symbol] = int(np.asarray(result).reshape(-1)[symbol.source[1]])
+class _Elements:
+    """Computes the elements of tensors that are sizes in one run, each tensor once."""
+
+    def __init__(
+        self,
+        owner: FetchSet,
+        arrays: Sequence[Array],
+        variables: Mapping[Any, Array],
+        entropy: Array,
+    ) -> None:
+        self._owner = owner
+        self._arrays = arrays
+        self._rest = (variables, entropy)
+        self._computed: dict[Tensor, Array] = {}
+
+    def __call__(self, symbol: Symbol, sizes: Sizes) -> int:
+        tensor, place = symbol.source
+        if tensor not in self._computed:
+            value = self._owner.value(tensor)
+            arrays = self._owner.feeds_of(value, self._arrays)
+            compilation, environment = value.bind(arrays, *self._rest, sizes)
+            self._computed[tensor] = compilation.program.run(arrays, environment)[0]
+        array = self._computed[tensor]
+        if tensor.shape is None and array.ndim:
+            raise ShapeError(
+                f"run: a size must be a scalar, got {array.dtype}{list(array.shape)}: "
+                f"{describe(tensor)}"
+            )
+        return int(array.reshape(-1)[place])

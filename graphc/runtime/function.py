@@ -14,18 +14,25 @@ from graphc.ops.source import array_of, as_tensor, placeholder
 from graphc.ops.state import Group, Update, assign
 from graphc.rewriting import rewrite
 from graphc.runtime.fetches import flatten
-from graphc.runtime.session import Session
+from graphc.runtime.session import Session, entered
 
 
 @functools.cache
-def default_session() -> Session:
+def _process_session() -> Session:
     """The process's one session for those who do not make their own."""
     return Session()
 
 
+def default_session() -> Session:
+    """The session whose `with` block this is (TensorFlow's rule), else the process's one."""
+    return entered() or _process_session()
+
+
 @trimmed
 def evaluate(tensor: Tensor, feed_dict: Any = None, session: Session | None = None) -> Any:
-    """`tensor.eval()`: its value, in a session or in the process's default one."""
+    """`tensor.eval()`: its value in `session`; None: in that of the `with` block it stands in,
+    else in the process's default one.
+    """
     return (session or default_session()).run(tensor, feed_dict)
 
 
@@ -72,7 +79,7 @@ def function(
     """Theano's `function`: a callable of arrays that returns `outputs` and makes `updates`.
 
     `updates`: pairs (variable, new value) or a dict. `givens`: pairs (tensor, what stands for it).
-    `session` None: the process's default one.
+    `session` None: that of the `with` block it is made in, else the process's default one.
 
     >>> x, total = placeholder("float32", (), "x"), Variable(0.0)
     >>> add = function([x], total + x, updates=[(total, total + x)])
@@ -112,13 +119,15 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """A Python function of tensors, traced once for each combination of ranks and dtypes.
 
     Call it with arrays (or nestings of lists, tuples and dicts of them): sizes may change from
-    call to call without a new trace.
+    call to call without a new trace. It runs in the session of the `with` block it is called in,
+    else in the process's default one.
 
     >>> double = jit(lambda x: x * 2.0)
     >>> double([1.0, 2.0])
     array([2., 4.], dtype=float32)
     """
-    traces: dict[Any, tuple[Callable[..., Any], Any]] = {}
+    traces: dict[Any, tuple[Any, list[Tensor]]] = {}
+    prepared: dict[Any, tuple[Session, Callable[..., Any]]] = {}  # for the session used last
     lock = threading.Lock()
 
     @functools.wraps(function)
@@ -130,7 +139,10 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
         with lock:
             if key not in traces:
                 traces[key] = _trace(function, shape, arrays)
-        run, _ = traces[key]
+            session = default_session()
+            if key not in prepared or prepared[key][0] is not session:
+                prepared[key] = session, session.prepare(*traces[key])
+            run = prepared[key][1]
         return run(*arrays)
 
     return call
@@ -167,8 +179,10 @@ def _give(shape: Any, tensors: Any) -> Any:
     return listed if kind == "list" else tuple(listed)
 
 
-def _trace(function: Callable[..., Any], shape: Any, arrays: list[Any]) -> tuple[Any, Any]:
+def _trace(
+    function: Callable[..., Any], shape: Any, arrays: list[Any]
+) -> tuple[Any, list[Tensor]]:
+    """What a function gives for placeholders of these types, and those placeholders."""
     inputs = [placeholder(as_dtype(a.dtype), [None] * a.ndim) for a in arrays]
     args, kwargs = _give(shape, iter(inputs))
-    fetches = function(*args, **kwargs)
-    return default_session().prepare(fetches, inputs), fetches
+    return function(*args, **kwargs), inputs

@@ -10,10 +10,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from graphc import hints
 from graphc.dtypes import uint64
 from graphc.errors import DeviceError, FeedError, trimmed
 from graphc.graph import Graph, Tensor
@@ -29,6 +31,7 @@ from graphc.runtime.report import CompileReport
 from graphc.runtime.variables import Values, in_dependency_order, is_literal
 
 CHECKS = (None, "nan")
+_ENTERED: ContextVar[tuple[Session, ...]] = ContextVar("graphc.sessions", default=())
 MOST_FETCH_SETS = 64  # the least recently used beyond these are dropped, with all they hold
 
 
@@ -48,6 +51,7 @@ class Session:
     `device`: "cpu" or "reference" (NumPy, node by node). `seed` makes random numbers and random
     initial values reproducible; None draws a fresh seed. `check="nan"` makes a run stop at the
     first node that makes a NaN. `threads` limits a native device; the reference device has one.
+    Inside its `with` block, a session is what `tensor.eval()`, `function` and `jit` use.
 
     >>> v = Variable(1.0)
     >>> with Session() as s:
@@ -84,10 +88,17 @@ class Session:
         self._closed = False
 
     def __enter__(self) -> Session:
+        _ENTERED.set((*_ENTERED.get(), self))
         return self
 
     def __exit__(self, *_: object) -> None:
+        _ENTERED.set(tuple(other for other in _ENTERED.get() if other is not self))
         self.close()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise hints.missing(self, "'Session' object", name, hints.SESSION)
 
     def close(self) -> None:
         """Forget all values and programs; running anything afterwards is an error."""
@@ -337,6 +348,11 @@ class Session:
     def compile_report(self) -> CompileReport:
         """What was compiled and why: nodes, seconds in each pass, sizes taken for granted."""
         return self._report
+
+
+def entered() -> Session | None:
+    """The session of the innermost open `with` block of this thread."""
+    return next((session for session in reversed(_ENTERED.get()) if not session._closed), None)
 
 
 def _serial(tensor: Tensor) -> tuple[int, int]:
