@@ -5,6 +5,7 @@ passes optimise it; a `Session` compiles what is fetched and runs it; every stag
 drawn. Programs write `import graphc as g`; names are NumPy's where NumPy has the function.
 """
 
+import math as _math
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from graphc import hints as _hints
@@ -76,6 +77,7 @@ from graphc.ops.compare import (
     not_equal,
     signbit,
 )
+from graphc.ops.compositions import allclose, diff, meshgrid, put_along_axis
 from graphc.ops.contraction import dot, inner, kron, matmul, outer, tensordot, vdot
 from graphc.ops.control import identity, print, stop_gradient
 from graphc.ops.creation import (
@@ -185,6 +187,9 @@ install()
 switch = where  # Theano's name
 bool = bool_  # so that `g.bool` reads as the other dtypes do
 flatten = ravel
+concat = concatenate  # NumPy 2's other name, and TensorFlow's
+newaxis = None
+e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
 __version__ = "0.1.0"
 
 if not _TYPE_CHECKING:  # for a type checker, a missing name is an error
@@ -215,6 +220,7 @@ __all__ = [
     "acosh",
     "add",
     "all",
+    "allclose",
     "any",
     "arange",
     "arccos",
@@ -249,6 +255,7 @@ __all__ = [
     "ceil",
     "check_gradient",
     "clip",
+    "concat",
     "concatenate",
     "constant",
     "copysign",
@@ -262,10 +269,12 @@ __all__ = [
     "devices",
     "diag",
     "diagonal",
+    "diff",
     "divide",
     "divmod",
     "dot",
     "draw",
+    "e",
     "einsum",
     "equal",
     "erf",
@@ -300,6 +309,7 @@ __all__ = [
     "group",
     "hypot",
     "identity",
+    "inf",
     "init",
     "inner",
     "int8",
@@ -333,14 +343,17 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "meshgrid",
     "min",
     "minimum",
     "mod",
     "moveaxis",
     "multiply",
     "name_scope",
+    "nan",
     "nan_to_num",
     "negative",
+    "newaxis",
     "nn",
     "not_equal",
     "one_hot",
@@ -349,12 +362,14 @@ __all__ = [
     "optim",
     "outer",
     "pad",
+    "pi",
     "placeholder",
     "positive",
     "pow",
     "power",
     "print",
     "prod",
+    "put_along_axis",
     "rad2deg",
     "radians",
     "random",

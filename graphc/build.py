@@ -1,9 +1,9 @@
 """Building nodes: the type rule's view of an application, its errors, and `make`.
 
-Enters: an op, tensors and attributes. Leaves: a node, typed by its op's rule, or an error that states
-the rule, the operands with their types, and the user's line. `Check` also answers questions about
-sizes; those that cannot be answered yet leave the node unsettled, and those that a compilation answers
-are noted in the assumptions in force.
+Enters: an op, tensors and attributes. Leaves: a node, typed by its op's rule, or an error that
+states the rule, the operands with their types, and the user's line. `Check` also answers questions
+about sizes; those that cannot be answered yet leave the node unsettled, and those that a
+compilation answers are noted in the assumptions in force.
 """
 
 from __future__ import annotations
@@ -184,7 +184,23 @@ def make(
 ) -> Tensor:
     """A node of an op with one output: its tensor."""
     node = node_of(op, inputs, {} if attrs is None else attrs, name)
-    return Tensor(node, 0, node.types[0])
+    tensor = Tensor(node, 0, node.types[0])
+    if not node.settled and node.types[0].shape is not None:
+        _own(tensor)
+    return tensor
+
+
+def _own(tensor: Tensor) -> None:
+    """Let sizes that the type rule has made up, for want of a rank, know whose they are."""
+    node = tensor.node
+    given = [d for t in node.inputs for d in t.shape or ()] + list(node.attrs.get("shape", ()))
+    known = {symbol for d in given if isinstance(d, Dim) for symbol in d.symbols()}
+    for axis, dimension in enumerate(tensor.shape or ()):
+        symbol = dimension.as_symbol() if isinstance(dimension, Dim) else None
+        if symbol is None or symbol.name is not None or symbol in known:
+            continue
+        if symbol.source is None and symbol.owner is None:
+            symbol.owner = (tensor, axis)
 
 
 def make_all(

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_PROGRAMS = _PACKAGE + "demo"  # programs that ship with the package count as the user's
+_PROGRAMS = _PACKAGE + "demo"
 _serials = itertools.count()
 
 
@@ -67,14 +67,17 @@ class Origin:
 CURRENT: ContextVar[Scope | Origin | None] = ContextVar("graphc.context", default=None)
 
 
+def is_internal(file: str) -> bool:
+    """Whether a source file is graphc's own; its demo counts as a program of the user's."""
+    return file.startswith(_PACKAGE) and not file.startswith(_PROGRAMS)
+
+
 def caller() -> Where:
     """The innermost line outside graphc."""
     frame = sys._getframe(1)
     while True:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) or file.startswith(_PROGRAMS):
-            return Where(file, frame.f_lineno)
-        if frame.f_back is None:
+        if not is_internal(file) or frame.f_back is None:
             return Where(file, frame.f_lineno)
         frame = frame.f_back
 

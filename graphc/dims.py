@@ -9,9 +9,10 @@ negative; a difference of sizes, or a followed element of a tensor, may be.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 _serials = itertools.count()
@@ -22,13 +23,15 @@ class Symbol:
 
     `source` is set where the value is an element of an integer tensor instead of a feed's size: the
     pair (tensor, position among its elements). One element is one symbol, and may be negative.
+    `owner` is set where a builder made the size up for want of a rank: the pair (tensor, axis).
     """
 
-    __slots__ = ("key", "name", "serial", "source")
+    __slots__ = ("key", "name", "owner", "serial", "source")
 
     def __init__(self, name: str | None = None, source: Any = None) -> None:
         self.name = name
         self.source = source
+        self.owner: Any = None
         self.serial = next(_serials)
         self.key: tuple[Any, ...] = (0, name) if name is not None else (1, self.serial)
         if source is not None:
@@ -60,6 +63,7 @@ FUNCTIONS: dict[str, Callable[[int, int], int]] = {
     "min": min,
     "broadcast": _broadcast,
 }
+ASSOCIATIVE = frozenset({"max", "min", "broadcast"})  # in any order, any number of operands
 
 
 class Derived:
@@ -201,6 +205,14 @@ class Dim:
                 return monomial[0]
         return None
 
+    def as_derived(self) -> Derived | None:
+        """The derived term, where the dimension is just that."""
+        if len(self.terms) == 1:
+            monomial, coefficient = self.terms[0]
+            if coefficient == 1 and len(monomial) == 1 and isinstance(monomial[0], Derived):
+                return monomial[0]
+        return None
+
 
 Dimension: TypeAlias = int | Dim
 Shape: TypeAlias = tuple[Dimension, ...]
@@ -265,19 +277,43 @@ def floordiv(a: Dimension, b: Dimension) -> Dimension:
     return derived("floordiv", a, b) if exact is None else exact
 
 
-def derived(function: str, a: Dimension, b: Dimension) -> Dimension:
-    """`function(a, b)` for a name of `FUNCTIONS`."""
-    if isinstance(a, int) and isinstance(b, int):
-        return FUNCTIONS[function](a, b)
-    if function != "floordiv" and function != "mod":
-        if a == b:
-            return a
-        difference = a - b
-        if function in ("max", "min") and isinstance(difference, int):
-            return a if (difference > 0) == (function == "max") else b
-        if function in ("broadcast", "max", "min"):
-            a, b = sorted((a, b), key=lambda d: (isinstance(d, Dim), sort_key(d)))
-    return Dim((((Derived(function, (a, b)),), 1),))
+def derived(function: str, *args: Dimension) -> Dimension:
+    """`function` of dimensions, for a name of `FUNCTIONS`; max, min, broadcast take any number."""
+    if function in ASSOCIATIVE:
+        args = _merged(function, args)
+        if len(args) == 1:
+            return args[0]
+    if all(isinstance(arg, int) for arg in args):
+        return functools.reduce(FUNCTIONS[function], args)  # type: ignore[arg-type]  # ints
+    return Dim((((Derived(function, args),), 1),))
+
+
+def _merged(function: str, args: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """The operands of nested applications in one row, sorted, without those that decide nothing."""
+    rows = [_operands(function, arg) for arg in args]
+    kept = list(rows[0])  # of one application, so they have been told apart before
+    for row in rows[1:]:
+        for part in row:
+            _keep(function, part, kept)
+    return tuple(sorted(kept, key=lambda d: (isinstance(d, Dim), sort_key(d))))
+
+
+def _operands(function: str, dimension: Dimension) -> tuple[Dimension, ...]:
+    inner = dimension.as_derived() if isinstance(dimension, Dim) else None
+    return inner.args if inner is not None and inner.function == function else (dimension,)
+
+
+def _keep(function: str, part: Dimension, kept: list[Dimension]) -> None:
+    """Add an operand, unless another is equal to it, or is known to win or lose against it."""
+    if part in kept:
+        return
+    if function != "broadcast":
+        for place, other in enumerate(kept):
+            difference = part - other
+            if isinstance(difference, int):
+                kept[place] = part if (difference > 0) == (function == "max") else other
+                return
+    kept.append(part)
 
 
 def is_nonnegative(dimension: Dimension) -> bool:
@@ -309,7 +345,7 @@ def evaluate(dimension: Dimension, sizes: Mapping[Symbol, int]) -> int:
                 coefficient *= sizes[atom]
             else:
                 args = [evaluate(arg, sizes) for arg in atom.args]
-                coefficient *= FUNCTIONS[atom.function](*args)
+                coefficient *= functools.reduce(FUNCTIONS[atom.function], args)
         total += coefficient
     return total
 
@@ -326,9 +362,9 @@ def substitute(dimension: Dimension, values: Mapping[Symbol, Dimension]) -> Dime
                 factor = values.get(atom)
                 term = term * (Dim((((atom,), 1),)) if factor is None else factor)
             else:
-                a, b = (substitute(arg, values) for arg in atom.args)
+                args = [substitute(arg, values) for arg in atom.args]
                 make = floordiv if atom.function == "floordiv" else None
-                term = term * (make(a, b) if make else derived(atom.function, a, b))
+                term = term * (make(*args) if make else derived(atom.function, *args))
         total = total + term
     return total
 

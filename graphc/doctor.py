@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from graphc.config import cache_folder
 from graphc.draw.render import INSTALL
 from graphc.runtime.devices import opencl_devices, processor
 
@@ -72,14 +71,10 @@ def _dot() -> Finding:
     return Finding("dot", True, f"{program}: .svg, .png and .pdf pictures work")
 
 
-def cache_folder() -> Path:
-    """Where compiled code is to be kept: $XDG_CACHE_HOME/graphc, or ~/.cache/graphc."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "graphc"
-
-
 def _cache() -> Finding:
     folder = cache_folder()
+    if folder is None:
+        return Finding("cache", True, "switched off: every process compiles anew")
     try:
         existing = next(p for p in (folder, *folder.parents) if p.exists())
         with tempfile.TemporaryFile(dir=existing):

@@ -8,11 +8,13 @@ so no Python number ever widens a float32 graph.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphc.errors import DTypeError
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 class DType:
@@ -52,7 +54,7 @@ class DType:
         if not isinstance(other, (str, type, np.dtype)):
             return NotImplemented
         try:
-            return bool(self.numpy == np.dtype(other))
+            return bool(self.numpy == (np.float32 if _is_float(other) else np.dtype(other)))
         except TypeError:
             return False
 
@@ -74,15 +76,22 @@ PROMOTED = {
 }  # 144 rows, made once: promotion is on the path of every node
 
 
+def _is_float(value: Any) -> bool:
+    """Whether a dtype is spelt as Python's floats are."""
+    return value is float or (isinstance(value, str) and value == "float")
+
+
 def as_dtype(value: Any) -> DType:
     """The `DType` that `value` spells: a DType, a name, or anything that NumPy takes.
 
-    >>> as_dtype("float32"), as_dtype(np.int8), as_dtype(bool)
-    (graphc.float32, graphc.int8, graphc.bool)
+    `float` and "float" are float32, as Python's floats are (and as TensorFlow reads the name).
+
+    >>> as_dtype("float32"), as_dtype(np.int8), as_dtype(bool), as_dtype("float")
+    (graphc.float32, graphc.int8, graphc.bool, graphc.float32)
     """
     if isinstance(value, DType):
         return value
-    if value is float:
+    if _is_float(value):
         return float32
     try:
         return BY_NUMPY[np.dtype(value).newbyteorder("=")]
@@ -107,6 +116,11 @@ def weak(number: bool | int | float, dtype: DType | None) -> DType:
     if isinstance(number, int):
         return dtype if dtype is not None and dtype.kind != "b" else int64
     return dtype if dtype is not None and dtype.kind == "f" else float32
+
+
+def summed(dtype: DType) -> DType:
+    """The floating type in which many values of `dtype` add up: never float16."""
+    return float32 if dtype is float16 else dtype
 
 
 def floating(dtype: DType) -> DType:

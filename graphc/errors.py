@@ -66,6 +66,12 @@ for _error in (
     _error.__module__ = "graphc"  # tracebacks say graphc.ShapeError, the name that users import
 
 
+def brief(value: object, most: int = 60) -> str:
+    """A value as errors quote it: one line of at most so many characters."""
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def _locate(error: Exception) -> None:
     """Add the user's line to a text that names none."""
     if error.args and isinstance(error.args[0], str) and not _LINE.search(error.args[0]):
@@ -80,7 +86,7 @@ def require(holds: bool, name: str, rule: str, *values: object) -> None:
 
 
 def _is_own(error: Exception) -> bool:
-    """Whether graphc raised it on purpose; a ValueError of the user's keeps its frames."""
+    """Whether graphc raised it on purpose; another of the user's keeps its frames."""
     return isinstance(error, GraphcError) or _CALLED in str(error)
 
 
@@ -91,7 +97,7 @@ def trimmed(function: Callable[P, R]) -> Callable[P, R]:
     def entry(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except (GraphcError, ValueError) as error:
+        except (GraphcError, ValueError, TypeError) as error:
             if not _is_own(error):
                 raise
             _locate(error)

@@ -125,7 +125,7 @@ def _static(shape: Any) -> tuple[int, ...]:
     sizes = as_shape(shape)
     known = tuple(d for d in sizes if not isinstance(d, Dim))
     if len(known) != len(sizes) or any(d < 0 for d in known):
-        raise ShapeError(f"init: a variable starts with known sizes, got shape={list(sizes)}")
+        raise ShapeError(f"init: a variable must start with known sizes, got shape={list(sizes)}")
     return known
 
 

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from graphc.build import describe, replay
+from graphc.dims import Dimension, Symbol
 from graphc.dtypes import DType, float64
 from graphc.errors import DTypeError, GradientError, trimmed
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.control import identity
-from graphc.ops.gradient import gradients
+from graphc.ops.follow import elements, moved
+from graphc.ops.gradient import as_list, gradients
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import (
     CONSTANT,
@@ -29,6 +31,7 @@ from graphc.ops.source import (
     literal,
     placeholder,
 )
+from graphc.passes.specialise import substitute_attrs
 from graphc.rewriting import rewrite
 from graphc.runtime.session import Session
 
@@ -47,11 +50,12 @@ def jvp(ys: Any, xs: Any, tangents: Any) -> Any:
     >>> jvp(x * x, x, [1.0, 0.0]).eval()
     array([2., 0.], dtype=float32)
     """
-    outputs = list(ys) if isinstance(ys, (list, tuple)) else [ys]
-    inputs = list(xs) if isinstance(xs, (list, tuple)) else [xs]
+    outputs = as_list(ys)
+    inputs = as_list(xs)
     moves = list(tangents) if isinstance(xs, (list, tuple)) else [tangents]
     if len(moves) != len(inputs):
-        raise GradientError(f"jvp: one tangent for each of {len(inputs)} xs, got {len(moves)}")
+        rule = f"tangents must be one for each of {len(inputs)} xs"
+        raise GradientError(f"jvp: {rule}, got {len(moves)}")
     found = [_jvp(y, inputs, moves) for y in outputs]
     return found if isinstance(ys, (list, tuple)) else found[0]
 
@@ -114,8 +118,14 @@ class _Twin:
         fed = {t: self._fed(t, value) for t, value in feeds.items()}
         graph = Graph(tuple(roots), (), tuple(fed))
         leaves = {t: self._leaf(t) for t in graph.tensors() if t not in fed and _is_leaf(t.node)}
-        replaced = fed | {t: new for t, new in leaves.items() if new is not t}
-        self.roots = rewrite(graph, _widen, replaced).outputs
+        self._replaced = fed | {t: new for t, new in leaves.items() if new is not t}
+        self.roots = self._rebuilt(roots)
+
+    def _rebuilt(self, roots: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The twins of some tensors; sizes that are elements of tensors become those of twins."""
+        graph = Graph(tuple(roots), (), tuple(self._replaced))
+        sizes = moved(elements(graph), self._rebuilt)
+        return rewrite(graph, lambda node: _widen(node, sizes), self._replaced).outputs
 
     def _fed(self, tensor: Tensor, value: Any) -> Tensor:
         dtype = _wide(tensor.dtype)
@@ -141,9 +151,10 @@ def _wide(dtype: DType) -> DType:
     return float64 if dtype.is_float else dtype
 
 
-def _widen(node: Node) -> Any:
+def _widen(node: Node, sizes: Mapping[Symbol, Dimension]) -> Any:
     """A node again, over float64 operands."""
-    attrs = {k: _wide(v) if isinstance(v, DType) else v for k, v in node.attrs.items()}
+    attrs = substitute_attrs(node.attrs, sizes)
+    attrs = {k: _wide(v) if isinstance(v, DType) else v for k, v in attrs.items()}
     if node.op in (PLACEHOLDER, VARIABLE, ENTROPY, CONSTANT):
         return None
     return replay(node.op, node.inputs, attrs, node.name)
@@ -167,7 +178,7 @@ def check_gradient(
     gradients against central differences in float64, tolerance 1e-05
       ok  x: largest error ... over 2 of 2 elements
     """
-    inputs = list(xs) if isinstance(xs, (list, tuple)) else [xs]
+    inputs = as_list(xs)
     for tensor in (y, *inputs):
         if not tensor.dtype.is_float:
             raise DTypeError(f"check_gradient: only floats have gradients, got {tensor!r}")

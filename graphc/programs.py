@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 import runpy
 import sys
 import sysconfig
@@ -21,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from graphc import config
+from graphc.context import is_internal
 from graphc.errors import FetchError
 from graphc.graph import Tensor
 from graphc.ops.state import Group, Update
 from graphc.runtime.fetches import flatten
 
-_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
-_PROGRAMS = _PACKAGE + "demo"  # programs that ship with the package count as the user's
 _LIBRARY = sysconfig.get_path("stdlib")
 
 
@@ -115,7 +113,7 @@ def _called(name: str, function: Any) -> Any:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        parameters = ()  # type: ignore[assignment]
+        parameters = ()  # type: ignore[assignment]  # no parameters are known
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
     if needed:
@@ -132,11 +130,6 @@ def _offer(names: Mapping[str, Any], wanted: str) -> str:
     return ("did you mean " if near else "there are ") + ", ".join(listed) + "?" * bool(near)
 
 
-def _internal(file: str) -> bool:
-    """Whether a frame is graphc's own."""
-    return file.startswith(_PACKAGE) and not file.startswith(_PROGRAMS)
-
-
 def _standard(file: str) -> bool:
     """Whether a frame is Python's: outermost ones only lead to the user's."""
     return file.startswith(("<frozen", _LIBRARY)) and "site-packages" not in file
@@ -151,7 +144,7 @@ def traceback_text(error: BaseException) -> str:
             current = pending.pop()
             if current is None:
                 continue
-            kept = [frame for frame in current.stack if not _internal(frame.filename)]
+            kept = [frame for frame in current.stack if not is_internal(frame.filename)]
             kept = list(dropwhile(lambda frame: _standard(frame.filename), kept))
             current.stack = traceback.StackSummary.from_list(kept)
             pending += [current.__cause__, current.__context__]

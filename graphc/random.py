@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import Dim
-from graphc.dtypes import DType, as_dtype, bool_, float32, float64, int64, uint32, uint64
+from graphc.dtypes import DType, as_dtype, bool_, float32, float64, int64, summed, uint32, uint64
 from graphc.errors import DTypeError, ShapeError, require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.arith import remainder
@@ -41,7 +41,7 @@ from graphc.ops.trigonometric import cos
 def _bits(shape: Any, dtype: DType, name: str, seed: Any) -> Tensor:
     """Bits of a shape argument; of a tensor of unknown length, too."""
     if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
-        raise DTypeError(f"{name}: a seed is an int, got {seed!r}")
+        raise DTypeError(f"{name}: a seed must be an int, got {seed!r}")
     if is_open(shape):
         return random_bits(None, dtype, name, seed, like=broadcast_to(0, shape))
     return random_bits(_sizes(shape, name), dtype, name, seed)
@@ -57,13 +57,8 @@ def _sizes(shape: Any, name: str) -> Any:
 def _float(dtype: Any, name: str) -> DType:
     kept = as_dtype(dtype)
     if not kept.is_float:
-        raise DTypeError(f"{name}: draws floats, got dtype={kept}")
+        raise DTypeError(f"{name}: dtype must be floating, got dtype={kept}")
     return kept
-
-
-def _computed(dtype: DType) -> DType:
-    """float16 is computed in float32."""
-    return float64 if dtype is float64 else float32
 
 
 def _word(dtype: DType) -> DType:
@@ -90,7 +85,7 @@ def _parameter(value: Any, dtype: DType, like: Tensor, name: str) -> Tensor:
     """A parameter in the dtype of the draws; it must broadcast to their shape."""
     tensor = as_tensor(value, dtype if _number(value) else None)
     if tensor.dtype.kind == "b":
-        raise DTypeError(f"{name}: parameters are numbers, got {tensor.type}")
+        raise DTypeError(f"{name}: parameters must be numbers, got {tensor.type}")
     tensor = cast(tensor, dtype)
     if tensor.shape is None or like.shape is None or tensor.shape == ():
         return tensor
@@ -206,7 +201,7 @@ def truncated_normal(
     """
     kept, label = _float(dtype, "truncated_normal"), name or "truncated_normal"
     _require_spread("truncated_normal", stddev=stddev)
-    computed = _computed(kept)
+    computed = summed(kept)
     unit = _open_unit(_bits(shape, _word(kept), label, seed), computed)
     x = (unit * 2.0 - 1.0) * _WITHIN_TWO
     w = -log(1.0 - x * x) - 2.5
@@ -229,7 +224,7 @@ def exponential(
     """
     kept, label = _float(dtype, "exponential"), name or "exponential"
     _require_spread("exponential", scale=scale)
-    unit = _open_unit(_bits(shape, _word(kept), label, seed), _computed(kept))
+    unit = _open_unit(_bits(shape, _word(kept), label, seed), summed(kept))
     return _located(cast(-log(unit), kept), 0.0, scale, label, name)
 
 
@@ -250,7 +245,7 @@ def gumbel(
 
 
 def _gumbel_of(bits: Tensor, dtype: DType) -> Tensor:
-    return cast(-log(-log(_open_unit(bits, _computed(dtype)))), dtype)
+    return cast(-log(-log(_open_unit(bits, summed(dtype)))), dtype)
 
 
 # ---------------------------------------------------------------------------- discrete
@@ -292,7 +287,7 @@ def integers(
     """
     label, kept = name or "integers", as_dtype(dtype)
     if kept.kind not in "iu":
-        raise DTypeError(f"{label}: draws integers, got dtype={kept}")
+        raise DTypeError(f"{label}: dtype must be an integer type, got dtype={kept}")
     low, high = (0, low) if high is None else (low, high)
     bits = _bits(shape, uint64, label, seed)
     if isinstance(low, numbers.Integral) and isinstance(high, numbers.Integral):
@@ -306,7 +301,7 @@ def integers(
         bounds = [as_tensor(v) for v in (low, high)]
         if any(t.dtype.kind not in "iu" for t in bounds):
             raise DTypeError(
-                f"{label}: bounds are integers, got {bounds[0].type}, {bounds[1].type}"
+                f"{label}: bounds must be integers, got {bounds[0].type}, {bounds[1].type}"
             )
         start, end = (_parameter(t, kept, bits, label) for t in bounds)
         offset = remainder(bits, cast(end - start, uint64))
@@ -332,7 +327,7 @@ def categorical(
     """
     tensor = as_tensor(logits)
     if not tensor.dtype.is_float:
-        raise DTypeError(f"categorical: logits are floats, got {tensor.type}")
+        raise DTypeError(f"categorical: logits must be floats, got {tensor.type}")
     if num_samples is not None:
         rows = full_of(0.0, (*as_shape(num_samples), 1), tensor.dtype)
         tensor = expand_dims(tensor, -2) + rows

@@ -34,6 +34,10 @@ class Rewriter:
                 return outputs[0].node if outputs else node
         return node
 
+    def redirect(self, tensor: Tensor, by: Tensor) -> None:
+        """From here on, `by` stands for one tensor."""
+        self._tensors[tensor] = by
+
     def replace(self, node: Node, by: Tensor | Sequence[Tensor]) -> None:
         """From here on, `by` stands for the outputs of `node`."""
         self._nodes[node] = (by,) if isinstance(by, Tensor) else by

@@ -7,14 +7,15 @@ each op's formula against its oracle. Formulas are trees a few levels deep, so r
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
+from graphc.dtypes import Array, DType, bool_, float64, floating, int64, promote
 
 
 def _floating(x: Array) -> Any:
@@ -92,13 +93,45 @@ PRIMITIVES: dict[str, Callable[..., Array]] = {
 }
 
 
+COMPARISONS = frozenset(("less", "less_equal", "equal"))
+IN_FLOATS = frozenset((
+    "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "arcsin", "arccos", "arctan",
+    "arctan2", "tanh", "copysign", "rint",
+))  # fmt: skip
+Kind: TypeAlias = "DType | type"  # of a formula; a number's is bool, int or float: it is weak
+
+
+def met(kinds: Sequence[Kind]) -> DType:
+    """The dtype in which operands meet, by NumPy's rule: numbers are weak beside typed operands."""
+    strong = [kind for kind in kinds if isinstance(kind, DType)]
+    dtype = functools.reduce(promote, strong) if strong else bool_
+    if float in kinds and not dtype.is_float:
+        return float64
+    return int64 if int in kinds and dtype is bool_ else dtype
+
+
+def result_dtype(primitive: str, kinds: Sequence[Kind]) -> DType:
+    """The dtype of a primitive, of the kinds of its operands."""
+    if primitive in COMPARISONS:
+        return bool_
+    dtype = met(kinds[1:] if primitive == "select" else kinds)
+    if primitive in IN_FLOATS:
+        return floating(dtype)
+    if primitive in ("divide", "erf") and not dtype.is_float:
+        return float64
+    return dtype
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scalar:
-    """A formula: a primitive over formulas, an operand by position, or a number."""
+    """A formula: a primitive over formulas, an operand by position, or a number.
 
-    primitive: str  # a key of PRIMITIVES, "operand" or "number"
+    `graphc.kernel` has kinds of its own, which stand in `primitive` too.
+    """
+
+    primitive: str  # a key of PRIMITIVES, "operand", "number", or a kind of the kernel language
     operands: tuple[Scalar, ...] = ()
-    value: int | float = 0
+    value: Any = 0
 
     def __add__(self, other: Like) -> Scalar:
         return apply("add", self, other)
@@ -123,6 +156,27 @@ class Scalar:
 
     def __rtruediv__(self, other: Like) -> Scalar:
         return apply("divide", other, self)
+
+    def __floordiv__(self, other: Like) -> Scalar:
+        return apply("floor_divide", self, other)
+
+    def __mod__(self, other: Like) -> Scalar:
+        return apply("remainder", self, other)
+
+    def __and__(self, other: Like) -> Scalar:
+        return apply("bit_and", self, other)
+
+    def __or__(self, other: Like) -> Scalar:
+        return apply("bit_or", self, other)
+
+    def __xor__(self, other: Like) -> Scalar:
+        return apply("bit_xor", self, other)
+
+    def __lshift__(self, other: Like) -> Scalar:
+        return apply("shift_left", self, other)
+
+    def __rshift__(self, other: Like) -> Scalar:
+        return apply("shift_right", self, other)
 
     def __neg__(self) -> Scalar:
         return apply("negative", self)
@@ -151,11 +205,18 @@ Like: TypeAlias = Scalar | int | float
 
 
 def apply(primitive: str, *operands: Like) -> Scalar:
-    """A primitive over formulas and numbers."""
+    """A primitive over formulas and numbers; of numbers alone it is a number again.
+
+    So a primitive always has an operand that says its dtype.
+    """
     if primitive not in PRIMITIVES:
         raise KeyError(f"{primitive} is no scalar primitive")
-    lifted = (x if isinstance(x, Scalar) else Scalar("number", (), x) for x in operands)
-    return Scalar(primitive, tuple(lifted))
+    lifted = tuple([x if isinstance(x, Scalar) else Scalar("number", (), x) for x in operands])
+    if all(x.primitive == "number" for x in lifted):
+        with np.errstate(all="ignore"):
+            result = PRIMITIVES[primitive](*(np.asarray(x.value) for x in lifted))
+        return Scalar("number", (), np.asarray(result).item())
+    return Scalar(primitive, lifted)
 
 
 def operand(position: int) -> Scalar:
@@ -173,7 +234,7 @@ def _evaluate(formula: Scalar, operands: Mapping[int, Array]) -> Array:
     if formula.primitive == "operand":
         return operands[int(formula.value)]
     if formula.primitive == "number":
-        return formula.value  # type: ignore[return-value]  # weak beside arrays, as NumPy has it
+        return formula.value  # type: ignore[no-any-return]  # weak beside arrays, as NumPy has it
     values = [_evaluate(part, operands) for part in formula.operands]
     return PRIMITIVES[formula.primitive](*values)
 

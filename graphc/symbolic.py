@@ -72,6 +72,25 @@ class Symbolic:
             f"{self!r} is no number before a run; Session.run or .eval() give its value"
         )
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise TypeError(
+                f"{self!r} has no value to format as {spec!r} before a run; Session.run or .eval() "
+                "give it"
+            )
+        return repr(self)
+
+    def __copy__(self) -> Any:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is not pickled: a graph is its program; Session.save(path) keeps variables"
+        )
+
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
             f"{self!r} does not change; x.at[index].set(value) makes a tensor that differs there"

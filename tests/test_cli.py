@@ -243,8 +243,8 @@ class Fake:
 def test_opencl_devices_are_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "opencl_devices", lambda: [Fake(), Fake()])
     listed = devices.devices()
-    assert [d.name for d in listed] == ["reference", "cpu", "opencl:0", "opencl:1"]
-    assert str(listed[2]) == (
+    assert [d.name for d in listed] == ["reference", "interp", "cpu", "opencl:0", "opencl:1"]
+    assert str(listed[3]) == (
         "opencl:0: Card, GPU on Vendor, 8 units at 1000 MHz, 3.0 GiB "
         "(not usable: the OpenCL device is not built yet)"
     )

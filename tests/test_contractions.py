@@ -111,7 +111,7 @@ def test_einsum_law(data: Any, spelling: str) -> None:
     [
         ("ij,jk", ((2, 3), (4, 5)), "sizes of label 'j' must match"),
         ("ii", ((2, 3),), "sizes of label 'i' must match"),
-        ("ij", ((2, 3), (3, 4)), "one term for each operand"),
+        ("ij", ((2, 3), (3, 4)), "subscripts must hold one term for each operand"),
         ("ij", ((2, 3, 4),), "term 'ij' must label each axis of operand 0"),
         ("ijk", ((2, 3),), "term 'ijk' must label each axis of operand 0"),
         ("ij->k", ((2, 3),), "distinct labels of the terms"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_text_is_deterministic_and_reads_back(a: Any) -> None:
     text = dimension_text(a)
     assert text == dimension_text(a) and " " not in text
     assert text == dimension_text(substitute(a, {Symbol("batch"): Dim.symbol("batch")}))
-    functions = {"max": lambda x, y: derived("max", x, y), "min": lambda x, y: derived("min", x, y)}
+    functions = {name: functools.partial(derived, name) for name in ("max", "min")}
     read = eval(text, dict(SYMBOLS) | functions)
     at = {Symbol(name): size for name, size in zip(NAMES, (7, 5, 3, 2), strict=True)}
     assert evaluate(read, at) == evaluate(a, at)
@@ -168,3 +169,13 @@ def test_product() -> None:
     assert product(()) == 1
     assert product((2, n, 3)) == 6 * n
     assert product((n, 0)) == 0
+
+
+def test_operands_of_nested_applications_stand_in_one_row() -> None:
+    sizes = [Dim.symbol(f"n{i}") for i in range(400)]
+    total: Any = sizes[0]
+    for size in sizes[1:]:
+        total = derived("broadcast", total, size)
+    assert str(derived("max", derived("max", sizes[0], sizes[1]), sizes[0] + 2)) == "max(n1,n0+2)"
+    assert evaluate(total, {Symbol(f"n{i}"): 7 if i == 300 else 1 for i in range(400)}) == 7
+    assert derived("broadcast", sizes[5], total) == total

@@ -381,7 +381,7 @@ def test_requests_that_cannot_be_drawn(tmp_path: Any) -> None:
     with pytest.raises(FetchError, match=r"ends in \.svg, \.png, \.pdf, \.dot, \.html, got"):
         draw(x, tmp_path / "graph.bmp")
     for depth in (0, -1, True, "2"):
-        with pytest.raises(FetchError, match="depth is a number of scope levels, at least 1"):
+        with pytest.raises(FetchError, match="depth must be a number of scope levels, at least 1"):
             draw(x, tmp_path / "graph.dot", depth=depth)  # type: ignore[arg-type]
     with pytest.raises(FetchError, match="a fetch must be a tensor"):
         draw("x", tmp_path / "graph.dot")

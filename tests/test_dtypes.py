@@ -125,3 +125,11 @@ def test_foreign_dtypes_are_refused(spelling: Any) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_floating_is_numpys_for_exp(dtype: DType) -> None:
     assert BY_NUMPY[np.exp(np.zeros(1, dtype.numpy)).dtype] is floating(dtype)
+
+
+def test_float_is_the_dtype_of_pythons_floats_however_it_is_spelt():
+    assert as_dtype("float") is as_dtype(float) is as_dtype("float32")
+    assert as_dtype("double") is as_dtype("float64")
+    for spelling in (float, "float"):
+        assert float32 == spelling
+        assert float64 != spelling

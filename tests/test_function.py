@@ -51,6 +51,20 @@ def test_jit_traces_once_for_each_rank_and_dtype():
     assert got["more"][1].tolist() == [1, 2, 3]
 
 
+def test_jit_traces_each_value_of_what_is_no_array():
+    traces = []
+
+    @g.jit
+    def f(a, training=False, axis=None, mode="sum"):
+        traces.append((training, axis, mode))
+        return getattr(a, mode)(axis) * (2 if training else 1)
+
+    at = np.arange(6.0).reshape(2, 3)
+    assert f(at) == 15 and f(at, training=True) == 30 and f(at, mode="max") == 5
+    assert f(at + 1.0, training=True) == 42
+    assert traces == [(False, None, "sum"), (True, None, "sum"), (False, None, "max")]
+
+
 def test_eval_uses_a_session_or_the_default_one():
     v = g.Variable(3.0)
     x = g.placeholder("float32", [])
@@ -120,3 +134,97 @@ def test_a_closed_session_is_no_default_and_threads_do_not_share_one():
         s.close()
         assert state.eval() == 1
     assert seen == [1]
+
+
+def test_function_takes_updates_in_any_mixture():
+    x, v, w = g.placeholder("float64", [2]), g.Variable(np.zeros(2)), g.Variable(np.ones(2))
+    with g.Session() as s:
+        mixed = [g.assign_add(v, x), (w, x), g.group(g.assign(g.Variable(0.0), 1.0))]
+        g.function([x], updates=mixed, session=s)([1, 2])
+        assert s.get(v).tolist() == [1, 2] and s.get(w).tolist() == [1, 2]
+        g.function([], updates=[(v, w * 5.0), (w, v * 0.0)], session=s)()
+        assert s.get(v).tolist() == [5, 10] and s.get(w).tolist() == [0, 0]
+
+
+def test_inputs_are_a_list_of_tensors_each_once():
+    x = g.placeholder("float32", [None], name="x")
+    with pytest.raises(g.FeedError, match=r"must be a list, got <placeholder"):
+        g.function(x, x + 1)
+    with pytest.raises(g.FeedError, match=r"fed once, got placeholder \"x\" \(.*\) twice"):
+        g.function([x, x], x + 1)
+    unused = g.placeholder("float32")
+    assert g.function([x, unused], x + 1)([1], [[3]]).tolist() == [2]
+
+
+def test_givens_bring_their_own_sizes():
+    """Sizes of what is replaced, and all that was computed of them, become those of the new."""
+    x, y = g.placeholder("float64", [None], name="x"), g.placeholder("float64", ["n"], name="y")
+    any_rank = g.placeholder("float64")
+    mean = g.sum(x) / g.shape(x)[0] + g.zeros(g.shape(x)[0] * 2)
+    data, i = g.Variable(np.arange(6.0)), g.placeholder("int64", [])
+    with g.Session() as s:
+        given = {
+            "array": g.function([], mean, givens={x: [1.0, 2.0]}, session=s)(),
+            "tensor": g.function([y], mean, givens={x: y + 1.0}, session=s)([0, 1]),
+            "rank": g.function([any_rank], mean, givens={x: any_rank}, session=s)([1, 2]),
+            "slice": g.function([i], mean, givens={x: data[i : i + 2]}, session=s)(1),
+            "cast": g.function([y], mean, givens={x: y.astype("int32")}, session=s)([1, 2]),
+        }
+        for how, value in given.items():
+            np.testing.assert_array_equal(value, [1.5] * 4, err_msg=how)
+        both = g.function([x, y], x - 2.0 * y, givens={x: y, y: x}, session=s)
+        assert both([1, 2], [10, 20]).tolist() == [8, 16]
+
+
+def test_givens_must_fit():
+    x, v = g.placeholder("float32", [None], name="x"), g.Variable(np.zeros(3), name="v")
+    for old, new, error, text in [
+        (x, np.ones((2, 2)), g.ShapeError, r"keep shapes, got f32\[2,2\] for f32\[\?\]: pl.*x"),
+        (v, np.ones(4), g.ShapeError, r"keep shapes, got f64\[4\] for f64\[3\]: variable \"v\""),
+        (g.argmax(x), g.constant(1.5), g.DTypeError, r"keep dtypes, got f32\[\]"),
+        (3, x, g.FetchError, "must replace tensors, got int"),
+    ]:
+        with pytest.raises(error, match=text):
+            g.function([x], x * 3.0, givens={old: new})
+
+
+def test_gradients_of_givens_are_those_of_a_gradient_expanded_first():
+    x, y = g.placeholder("float64", [None], name="x"), g.placeholder("float64", [None], name="y")
+    z = y + 1.0
+    [slope] = g.gradients(g.sum(x * z), [x])
+    assert g.function([y], slope, givens={x: z})([1, 2]).tolist() == [2, 3]
+    inner = x * 2.0
+    middle = inner + 0.0
+    [slope] = g.gradients(g.sum(middle**3), [inner])
+    through = g.function([y], slope, givens={x: y, middle: y * 10.0})
+    assert through([1, 2]).tolist() == [300, 1200]
+
+
+@pytest.mark.parametrize("shape", [[2], [None], None])
+def test_a_gradient_flows_through_a_tensor_that_is_fed(shape):
+    """TensorFlow's rule: the feed is the tensor's value, and the chain rule goes on above it."""
+    x, w = g.placeholder("float64", shape, name="x"), g.Variable([2.0, 3.0], dtype="float64")
+    h = x * w
+    fetches = g.gradients(g.sum(h**3), [x, w])
+    with g.Session() as s:
+        dx, dw = s.run(fetches, {x: [1, 1], h: [10, 20]})
+        assert dx.tolist() == [600, 3600] and dw.tolist() == [300, 1200]
+        assert s.run(g.gradients(g.sum(h**3), [h]), {h: [10, 20]})[0].tolist() == [300, 1200]
+        with pytest.raises(g.GraphcError, match=r"its shape|must be 2"):
+            s.run(fetches, {x: [1, 1], h: [1, 2, 3]})
+
+
+def test_sizes_read_from_a_tensor_of_unknown_rank_follow_what_stands_for_it():
+    x, y = g.placeholder("float64", name="x"), g.placeholder("float64", name="y")
+    rows = g.reshape(x * x, (g.shape(x)[0], -1))
+    with g.Session() as s:
+        assert g.function([y], rows, givens={x: y}, session=s)(np.ones((2, 3, 2))).shape == (2, 6)
+        known = g.function([], rows, givens={x: np.ones((3, 2, 2))}, session=s)
+        assert known().shape == (3, 4)
+        assert g.check_gradient(rows, x, {x: np.arange(12.0).reshape(2, 3, 2)}, s).ok
+
+
+def test_a_tensor_takes_no_format():
+    with pytest.raises(TypeError, match=r"no value to format as '.3f' before a run"):
+        f"{g.constant(1.0):.3f}"
+    assert f"{g.constant(1.0)}".startswith("<constant")

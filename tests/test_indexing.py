@@ -13,6 +13,7 @@ from graphc.dims import Dim
 from graphc.errors import DTypeError, GraphcError, ShapeError
 from graphc.graph import Tensor
 from graphc.ops.along_axis import take_along_axis
+from graphc.ops.arrange import repeat
 from graphc.ops.gather import gather, gather_nd, scatter_add, take
 from graphc.ops.gradient import gradients
 from graphc.ops.measure import shape
@@ -369,3 +370,28 @@ def test_gather_nd_and_scatter_add() -> None:
     got = Session().run([read, added], {x: array})
     np.testing.assert_array_equal(got[0], array[points[:, 0], points[:, 1]])
     np.testing.assert_array_equal(got[1], want)
+
+
+@pytest.mark.parametrize("sizes", [[2, 3], [None, None], None])
+def test_sizes_that_a_run_brings_may_be_what_an_op_must_know(
+    sizes: list[int | None] | None,
+) -> None:
+    """repeat by a list, and gather_nd, wait for a size, and say where it does not fit."""
+    x, at = placeholder("float64", sizes, name="x"), np.arange(6.0).reshape(2, 3)
+    points = placeholder("int64", None if sizes is None else [None] * 2, name="points")
+    repeated, gathered = repeat(x, [1, 2], axis=0), gather_nd(x, points)
+    feeds = {x: at, points: [[0, 2], [1, 0]]}
+    with Session() as s:
+        np.testing.assert_array_equal(s.run(repeated, feeds), np.repeat(at, [1, 2], axis=0))
+        assert s.run(gathered, feeds).tolist() == [2, 3]
+        assert s.run(gathered, {x: at, points: [[1]]}).tolist() == [[3, 4, 5]]
+        [slope] = gradients((repeated * repeated).sum() + gathered.sum(), [x])
+        expected = 2 * at * [[1], [2]]
+        expected[0, 2] += 1
+        expected[1, 0] += 1
+        np.testing.assert_array_equal(s.run(slope, feeds), expected)
+        with pytest.raises(ShapeError, match="1 to the rank of x long"):
+            s.run(gathered, {x: at, points: [[0, 1, 2]]})
+        if sizes != [2, 3]:
+            with pytest.raises(ShapeError, match="one for each of"):
+                s.run(repeated, {x: np.ones((3, 3))})

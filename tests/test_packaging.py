@@ -12,8 +12,6 @@ def test_every_data_file_is_packaged():
     package = ROOT / "graphc"
     packaged = {path for pattern in patterns for path in package.glob(pattern)}
     data = {
-        path
-        for path in package.rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc")
+        path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
     }
     assert data and data <= packaged, sorted(map(str, data - packaged))

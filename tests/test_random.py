@@ -230,7 +230,7 @@ def test_there_is_no_gradient_of_a_probability() -> None:
 def test_parameters_must_broadcast_to_the_shape() -> None:
     with pytest.raises(ShapeError, match="broadcast"):
         random.normal((3,), mean=np.zeros(4))
-    with pytest.raises(ShapeError, match="fewer axes"):
+    with pytest.raises(ShapeError, match="at least as many axes"):
         random.normal((3,), mean=np.zeros((2, 3)))
 
 
@@ -323,18 +323,18 @@ def test_two_uses_of_one_tensor_are_one_draw() -> None:
     ("build", "error", "message"),
     [
         (lambda: random.normal((2, -1)), ShapeError, "must not be negative"),
-        (lambda: random.normal((2,), dtype="int32"), DTypeError, "draws floats"),
+        (lambda: random.normal((2,), dtype="int32"), DTypeError, "dtype must be floating"),
         (lambda: random.normal((2,), stddev=-1.0), ValueError, "stddev must be"),
-        (lambda: random.normal((2,), seed="x"), DTypeError, "a seed is an int"),
-        (lambda: random.normal((2,), mean=np.array([True])), DTypeError, "parameters are numbers"),
+        (lambda: random.normal((2,), seed="x"), DTypeError, "a seed must be an int"),
+        (lambda: random.normal((2,), mean=np.array([True])), DTypeError, "must be numbers"),
         (lambda: random.uniform((2,), 1.0, 0.0), ValueError, "low must be at most high"),
         (lambda: random.uniform((2,), 0.0, np.inf), ValueError, "finite"),
         (lambda: random.uniform((2,), -6e4, 6e4, "float16"), ValueError, "finite"),
         (lambda: random.bernoulli((2,), 1.5), ValueError, "p must be a probability"),
         (lambda: random.integers((2,), 5, 5), ValueError, "low must be less than high"),
         (lambda: random.integers((2,), 300, dtype="int8"), ValueError, "fit int8"),
-        (lambda: random.integers((2,), 3, dtype="float32"), DTypeError, "draws integers"),
-        (lambda: random.categorical([1, 2]), DTypeError, "logits are floats"),
+        (lambda: random.integers((2,), 3, dtype="float32"), DTypeError, "must be an integer type"),
+        (lambda: random.categorical([1, 2]), DTypeError, "logits must be floats"),
         (lambda: random.shuffle(3.0), ShapeError, "at least one axis"),
     ],
 )

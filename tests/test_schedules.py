@@ -139,3 +139,15 @@ def test_wrong_schedules_are_refused() -> None:
         g.optim.exponential_decay(0.1, 0, 0.5)
     with pytest.raises(ValueError, match="t_mul must be at least 1"):
         g.optim.cosine_restarts(0.1, 10, t_mul=0.5)
+    with pytest.raises(ValueError, match=r"warmup was called at test_schedules\.py:"):
+        g.optim.warmup(0.1, steps=0)
+
+
+def test_an_error_of_the_users_own_rate_keeps_its_frames() -> None:
+    def rate(step: g.Tensor) -> float:
+        raise ValueError("the user's")
+
+    w = g.Variable(1.0)
+    with pytest.raises(ValueError, match="the user's") as info:
+        g.optim.SGD(rate).minimize(w * w)
+    assert info.traceback[-1].name == "rate"

@@ -181,7 +181,7 @@ def test_a_closed_session_says_so():
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_memory_stays_flat(fresh):
-    x, w, y = model()
+    x, _, y = model()
     array = np.ones((2, 3), np.float32)
     with g.Session() as s:
 
@@ -206,6 +206,14 @@ def test_check_nan_names_the_first_node():
         assert s.run(y, {x: [1, 2]}).shape == (2,)
         with pytest.raises(g.NumericsError, match=r"log: made 1 NaN of 2 values \(x: -1 to 2\)"):
             s.run(y, {x: [-1, 2]})
+
+
+def test_check_nan_names_the_op_that_makes_one_of_constants():
+    y = g.sum(g.log(g.constant([-1.0, 1.0])))
+    with pytest.raises(g.NumericsError, match="log: made 1 NaN of 2 values"):
+        g.Session(check="nan").run(y)
+    assert np.isnan(g.Session().run(y))
+    assert np.isnan(g.Session().run(g.constant(np.nan) + 1.0))
 
 
 def test_prepare_takes_arrays_in_the_order_given():
@@ -234,3 +242,16 @@ def test_one_device_named_cpu_and_clear_words_about_others():
         g.Session(device="opencl:1")
     with pytest.raises(g.DeviceError, match="no device"):
         g.Session(device="tpu")
+
+
+def test_sizes_of_tensors_of_unknown_rank_that_the_graph_does_not_compute():
+    p, c = g.placeholder("float32", name="p"), g.placeholder("float32", [])
+    flat = g.reshape(p, [-1])
+    filled = g.broadcast_to(c, g.shape(flat))
+    fetches = [filled, g.zeros_like(flat), g.zeros([flat.shape[0], 2]), g.gradients(filled, [c])[0]]
+    with g.Session() as s:
+        for shape in ((2, 3), (4,), (5, 1), (3, 2)):
+            values = s.run(fetches, {p: np.ones(shape), c: 3})
+            count = int(np.prod(shape))
+            assert [v.shape for v in values] == [(count,), (count,), (count, 2), ()]
+            assert values[0].sum() == 3 * count and values[3] == count

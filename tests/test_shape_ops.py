@@ -396,7 +396,7 @@ def test_minus_one_in_a_shape_tensor() -> None:
         (lambda x: joining.concatenate([x, x[0]]), ShapeError, "must have the same rank"),
         (lambda x: joining.concatenate([x, x[:, 1:]]), ShapeError, "match except along axis=0"),
         (lambda x: joining.concatenate([1.0, 2.0]), ShapeError, "g.stack joins them"),
-        (lambda x: joining.concatenate([]), ShapeError, "at least one tensor"),
+        (lambda x: joining.concatenate([]), ShapeError, "must not be empty"),
         (lambda x: joining.stack([x, x[1:]]), ShapeError, "must have the same shape"),
         (lambda x: joining.split(x, 2, 1), ShapeError, "2 sections must divide the size 3"),
         (lambda x: joining.split(x, 0), ShapeError, "sections must be positive"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 import graphc
+from graphc.ops.operators import METHODS
+from graphc.typing import Operators
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = sorted((ROOT / "graphc").rglob("*.py"))
@@ -107,6 +110,18 @@ def test_public_names_are_documented(name: str) -> None:
     assert len(text) > 20, "a docstring gives shapes, dtypes and errors"
     if not (isinstance(value, type) and issubclass(value, Exception)):
         assert name in WITHOUT_EXAMPLE or ">>>" in text, "a docstring has an example that runs"
+
+
+def test_type_checkers_see_every_operator_and_method() -> None:
+    declared = {name for name in vars(Operators) if name[:2] != "__" or name in METHODS}
+    assert declared - {"eval", "__iter__"} == set(METHODS)
+    for name, function in METHODS.items():
+        if inspect.isfunction(function) and name[:2] != "__":
+            have, want = (
+                list(inspect.signature(f).parameters.values())[1:]
+                for f in (getattr(Operators, name), function)
+            )
+            assert [(p.kind, p.default) for p in have] == [(p.kind, p.default) for p in want], name
 
 
 def test_there_are_public_names() -> None:

@@ -40,7 +40,7 @@ def check_request(path: str | PathLike[str], depth: int | None) -> str:
         endings = ", ".join(f".{suffix}" for suffix in SUFFIXES)
         raise FetchError(f"draw: a picture's file ends in {endings}, got {str(path)!r}")
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
-        raise FetchError(f"draw: depth is a number of scope levels, at least 1, got {depth!r}")
+        raise FetchError(f"draw: depth must be a number of scope levels, at least 1, got {depth!r}")
     return format
 
 

@@ -90,9 +90,9 @@ class _Routes:
             tails, heads = _chain(wire.tail, tail), _chain(wire.head, head)
             self._paths.append((wire, tails, heads))
             for group in tails[1:]:
-                self._outof.note(group, (wire.tail, wire.output))  # type: ignore[arg-type]
+                self._outof.note(group, (wire.tail, wire.output))  # type: ignore[arg-type]  # all but the innermost are groups
             for group in heads[1:]:
-                self._into.note(group, (wire.tail, wire.output))  # type: ignore[arg-type]
+                self._into.note(group, (wire.tail, wire.output))  # type: ignore[arg-type]  # all but the innermost are groups
         operands: dict[Box, int] = defaultdict(int)
         for number, (wire, tails, heads) in enumerate(self._paths):
             self._route(number, wire, tails, heads, operands[wire.head])

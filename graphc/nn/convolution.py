@@ -30,7 +30,7 @@ def depthwise_conv2d(
     """
     check = Check(CONV2D, (x, filters), {})
     if len(filters.shape) != 4:
-        check.fail("depthwise filters are [H, W, channels, multiplier]")
+        check.fail("depthwise filters must be [H, W, channels, multiplier]")
     height, width, channels, multiplier = filters.shape
     if isinstance(channels, Dim):
         check.fail("the number of channels of depthwise filters must be known")

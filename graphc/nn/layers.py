@@ -5,11 +5,11 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
-from graphc.dtypes import float32, floating, uint32, uint64
+from graphc.dtypes import float32, uint32, uint64
 from graphc.errors import DTypeError, require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.arith import divide
-from graphc.ops.broadcast import cast, same_dtype
+from graphc.ops.broadcast import as_floats, cast, same_dtype
 from graphc.ops.compare import greater_equal, less
 from graphc.ops.composition import composition
 from graphc.ops.control import named
@@ -26,11 +26,6 @@ from graphc.random import unit_interval
 # ---------------------------------------------------------------------------- normalisation
 
 
-def _floats(x: Any) -> Tensor:
-    tensor = as_tensor(x)
-    return cast(tensor, floating(tensor.dtype))
-
-
 @trimmed
 def moments(
     x: Any, axis: Any = None, keepdims: bool = False, *, name: str | None = None
@@ -42,7 +37,7 @@ def moments(
     >>> [t.eval().item() for t in moments([1.0, 3.0])]
     [2.0, 1.0]
     """
-    tensor = _floats(x)
+    tensor = as_floats(x)
     kept = mean(tensor, axis, True)
     centered = tensor - kept
     average = kept if keepdims else mean(tensor, axis, name=name)
@@ -79,7 +74,7 @@ def batch_norm(
     array([[-1.],
            [ 1.]], dtype=float32)
     """
-    tensor = _floats(x)
+    tensor = as_floats(x)
     if mean is None or variance is None:
         own = _channel_moments(tensor, axis)
         mean = own[0] if mean is None else mean
@@ -106,7 +101,7 @@ def running_batch_norm(
     >>> y.type, updates
     (TensorType(dtype=graphc.float32, shape=(2, 1)), <group of 2 updates>)
     """
-    tensor = _floats(x)
+    tensor = as_floats(x)
     require(0 <= momentum <= 1, "running_batch_norm", "momentum must be in [0, 1]", momentum)
     running = (running_mean, running_variance)
     if training is False:
@@ -145,7 +140,7 @@ def layer_norm(
     >>> layer_norm([[1.0, 3.0]], epsilon=0.0).eval()
     array([[-1.,  1.]], dtype=float32)
     """
-    tensor = _floats(x)
+    tensor = as_floats(x)
     average, variance = moments(tensor, axis, True)
     return _affine((tensor - average) / sqrt(variance + epsilon), scale, offset, name)
 
@@ -159,7 +154,7 @@ def l2_normalize(
     >>> l2_normalize([3.0, 4.0]).eval()
     array([0.6, 0.8], dtype=float32)
     """
-    tensor = _floats(x)
+    tensor = as_floats(x)
     return divide(tensor, sqrt(maximum((tensor * tensor).sum(axis, True), epsilon)), name=name)
 
 
@@ -179,7 +174,7 @@ def embedding_lookup(table: Any, ids: Any, *, name: str | None = None) -> Tensor
     """
     rows = as_tensor(ids)
     if rows.dtype.kind not in "iu":
-        raise DTypeError(f"embedding_lookup: ids are integers, got {rows.type}")
+        raise DTypeError(f"embedding_lookup: ids must be integers, got {rows.type}")
     rows = cast(rows, uint64) if rows.dtype.kind == "i" else rows
     return take(table, rows, axis=0, name=name)
 
@@ -201,7 +196,7 @@ def dropout(
     """
     tensor = as_tensor(x)
     if not tensor.dtype.is_float:
-        raise DTypeError(f"dropout: takes floats, got x: {tensor.type}")
+        raise DTypeError(f"dropout: x must hold floats, got x: {tensor.type}")
     known = isinstance(rate, numbers.Real)
     if known:
         require(0 <= rate < 1, "dropout", "rate must be at least 0 and less than 1", rate)

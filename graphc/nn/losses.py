@@ -18,10 +18,10 @@ from graphc.errors import DTypeError, require, trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.along_axis import take_along_axis
 from graphc.ops.arith import masked_multiply, negative
-from graphc.ops.broadcast import cast
+from graphc.ops.broadcast import as_floats, cast
 from graphc.ops.compare import greater_equal
-from graphc.ops.control import named
 from graphc.ops.composition import replaced
+from graphc.ops.control import named
 from graphc.ops.domain import Domain
 from graphc.ops.elementary import log, softplus
 from graphc.ops.reduce import mean
@@ -126,15 +126,10 @@ def _loss(
             a, b = as_tensors([given.pop(p) for p in params])
             return build(a, b, **given)
 
-        builder.op = op  # type: ignore[attr-defined]
+        builder.op = op  # type: ignore[attr-defined]  # a function takes attributes
         return builder
 
     return wrap
-
-
-def _floats(x: Tensor, like: Tensor | None = None) -> Tensor:
-    """`x` in a floating type: its own, or that of another tensor's floats."""
-    return cast(x, floating((x if like is None else like).dtype))
 
 
 def _picked(rows: Tensor, classes: Tensor) -> Tensor:
@@ -159,8 +154,8 @@ def softmax_cross_entropy_with_logits(
     >>> softmax_cross_entropy_with_logits(labels=[[0.0, 1.0]], logits=[[0.0, 0.0]]).eval()
     array([0.6931472], dtype=float32)
     """
-    rows = log_softmax(_floats(logits), -1)
-    return negative(masked_multiply(_floats(labels, logits), rows).sum(-1), name=name)
+    rows = log_softmax(as_floats(logits), -1)
+    return negative(masked_multiply(as_floats(labels, logits), rows).sum(-1), name=name)
 
 
 @_loss(_numbered, _second_numbered)
@@ -175,7 +170,7 @@ def sparse_softmax_cross_entropy_with_logits(
     >>> sparse_softmax_cross_entropy_with_logits(labels=[1], logits=[[0.0, 0.0]]).eval()
     array([0.6931472], dtype=float32)
     """
-    return negative(_picked(log_softmax(_floats(logits), -1), labels), name=name)
+    return negative(_picked(log_softmax(as_floats(logits), -1), labels), name=name)
 
 
 @_loss(_equal, _second)
@@ -191,9 +186,9 @@ def sigmoid_cross_entropy_with_logits(
     >>> sigmoid_cross_entropy_with_logits(labels=[1, 0], logits=[0.0, 100.0]).eval()
     array([  0.6931472, 100.       ], dtype=float32)
     """
-    z = _floats(logits)
+    z = as_floats(logits)
     positive = greater_equal(z, 0)
-    ramp = where(positive, z, 0) - z * _floats(labels, logits)
+    ramp = where(positive, z, 0) - z * as_floats(labels, logits)
     total = ramp + softplus(where(positive, -z, z))
     return named(total, name)
 
@@ -212,7 +207,7 @@ def binary_crossentropy(output: Any, target: Any, *, name: str | None = None) ->
     >>> binary_crossentropy([0.5, 0.5], [1.0, 0.0]).eval()
     array([0.6931472, 0.6931472], dtype=float32)
     """
-    p, t = _floats(output), _floats(target, output)
+    p, t = as_floats(output), as_floats(target, output)
     return negative(masked_multiply(t, log(p)) + masked_multiply(1.0 - t, log(1.0 - p)), name=name)
 
 
@@ -227,10 +222,10 @@ def categorical_crossentropy(output: Any, target: Any, *, name: str | None = Non
     >>> categorical_crossentropy([[0.25, 0.75]], [0]).eval()
     array([1.3862944], dtype=float32)
     """
-    rows = log(_floats(output))
+    rows = log(as_floats(output))
     if target.dtype.kind in "iu" and len(target.shape) < len(output.shape):
         return negative(_picked(rows, target), name=name)
-    return negative(masked_multiply(_floats(target, output), rows).sum(-1), name=name)
+    return negative(masked_multiply(as_floats(target, output), rows).sum(-1), name=name)
 
 
 # ---------------------------------------------------------------------------- distances
@@ -243,7 +238,7 @@ def mean_squared_error(labels: Any, predictions: Any, *, name: str | None = None
     >>> mean_squared_error([1.0, 2.0], [1.0, 4.0]).eval()
     array(2., dtype=float32)
     """
-    error = _floats(predictions) - _floats(labels, predictions)
+    error = as_floats(predictions) - as_floats(labels, predictions)
     return mean(error * error, name=name)
 
 
@@ -254,7 +249,7 @@ def mean_absolute_error(labels: Any, predictions: Any, *, name: str | None = Non
     >>> mean_absolute_error([1.0, 2.0], [1.0, 4.0]).eval()
     array(1., dtype=float32)
     """
-    return mean(abs(_floats(predictions) - _floats(labels, predictions)), name=name)
+    return mean(abs(as_floats(predictions) - as_floats(labels, predictions)), name=name)
 
 
 @_loss(_scalar, _second)
@@ -269,6 +264,6 @@ def huber_loss(
     array(1.5, dtype=float32)
     """
     require(delta > 0, "huber_loss", "delta must be positive", delta)
-    error = _floats(predictions) - _floats(labels, predictions)
+    error = as_floats(predictions) - as_floats(labels, predictions)
     near = clip(error, -delta, delta)
     return mean(near * near * 0.5 + (abs(error) - abs(near)) * delta, name=name)

@@ -12,6 +12,7 @@ from graphc.ops import (
     arrange,
     broadcast,
     compare,
+    compositions,
     contraction,
     control,
     convolution,
@@ -50,7 +51,7 @@ MODULES: tuple[ModuleType, ...] = (
     rounding, activation, shape, contraction, random, gradient, convolution, pooling,
     slicing, joining, arrange, gather, along_axis, index, creation, measure,
     cumulative, einsum, factorizations, linalg, moments, norms, reduce, sorting, softmax,
-    determinant,
+    determinant, compositions,
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 def _real(x: Any) -> Tensor:
     """`x` as a tensor of floats."""
-    return common_operands(tanh.op, (x,), in_floats, "biuf")[0]  # type: ignore[attr-defined]
+    return common_operands(tanh.op, (x,), in_floats, "biuf")[0]  # type: ignore[attr-defined]  # pointwise builders carry their op
 
 
 @pointwise(

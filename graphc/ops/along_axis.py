@@ -8,17 +8,18 @@ import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Shape
-from graphc.dtypes import bool_
+from graphc.dtypes import Array, bool_
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, counted
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.gather import as_indices, checked, write
 from graphc.ops.shape import ravel
 from graphc.ops.source import as_tensor, full_of
+from graphc.scalar import Scalar
 from graphc.types import TensorType
 
-Array = np.ndarray[Any, Any]
 RULE = "x and the indices must have the same sizes except along axis={}"
 
 
@@ -45,6 +46,11 @@ def _take_shape(check: Check, x: TensorType, indices: TensorType, axis: int) -> 
 
 def _take_oracle(x: Array, indices: Array, axis: int) -> Array:
     return np.take_along_axis(x, checked(indices, x.shape[axis], axis), axis)
+
+
+def _take_element(index: Index, x: Source, indices: Source, axis: int) -> Scalar:
+    place = counted(indices(*index), indices.dtype, x.shape[axis])
+    return x(*index[:axis], place, *index[axis + 1 :])
 
 
 def _take_along_vjp(g: Tensor, y: Tensor, x: Tensor, indices: Tensor, axis: int) -> Any:
@@ -93,6 +99,7 @@ TAKE_ALONG_AXIS = Op(
     dtype=_dtype,
     shape=_take_shape,
     oracle=_take_oracle,
+    element=_take_element,
     build=_take_along_build,
     vjp=_take_along_vjp,
     domain=Domain(

@@ -171,7 +171,7 @@ def positive(x: Any, *, name: str | None = None) -> Tensor:
     """
     tensor = as_tensor(x)
     if tensor.dtype.kind == "b":
-        Check(negative.op, (tensor,), {}).fail(  # type: ignore[attr-defined]
+        Check(negative.op, (tensor,), {}).fail(  # type: ignore[attr-defined]  # pointwise builders carry their op
             "a sign needs a number", DTypeError
         )
     return identity(tensor, name=name)

@@ -50,16 +50,18 @@ def tile(x: Any, reps: Any, *, name: str | None = None) -> Tensor:
 
 
 @composition("x", dtype=same_dtype)
-def _repeat(x: Any, repeats: Any, axis: int | None, *, name: str | None = None) -> Tensor:
+def _repeat(x: Any, repeats: Any, axis: int | None, *, name: str | None = None) -> Any:
     if axis is None:
         x, axis = ravel(x), 0
     check = check_of(_repeat, x)
     axis = check.axis(axis, len(x.shape))
     before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     if isinstance(repeats, tuple):
-        if not isinstance(size, int) or len(repeats) != size:
+        if (fits := check.ask(size, len(repeats))) is None:
+            return None
+        if not fits:
             check.fail(f"repeats must be one count, or one for each of {size}, repeats={repeats}")
-        rows = literal(np.repeat(np.arange(size), repeats))
+        rows = literal(np.repeat(np.arange(len(repeats)), repeats))
         taken: Tensor = x[(*(slice(None),) * axis, rows)]
         return taken
     apart: Tensor = x.reshape((*before, size, 1, *after))

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphc.build import make
 from graphc.dims import Dimension, product
-from graphc.dtypes import DType, float16, float32, float64
+from graphc.dtypes import Array, DType, float64, int64, summed
 from graphc.graph import Op, Tensor
 from graphc.ops.arith import divide
 from graphc.ops.broadcast import canonical_axes
@@ -16,7 +16,6 @@ from graphc.ops.domain import AWKWARD, Case, Draw
 from graphc.ops.source import as_tensor
 from graphc.types import TensorType
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
 Axes: TypeAlias = tuple[int, ...]
 
 
@@ -56,6 +55,11 @@ def count_along(x: Tensor, axis: Axes) -> Dimension:
     return product(x.shape[a] for a in axis)
 
 
+def index_dtype(check: Any, *_: TensorType, **__: Any) -> DType:
+    """Places along an axis are counted in int64."""
+    return int64
+
+
 def mean_dtype(check: Any, x: TensorType, **_: Any) -> DType:
     """Floats keep their type; whole numbers and booleans average in float64."""
     return x.dtype if x.dtype.is_float else float64
@@ -70,5 +74,5 @@ def accumulator(x: Array) -> Any:
 
 def over_count(t: Tensor, count: Dimension) -> Tensor:
     """`t / count`, through float32 for float16, which holds no count beyond 65504."""
-    wide = t.astype(float32) if t.dtype is float16 else t
+    wide = t.astype(summed(t.dtype))
     return divide(wide, as_tensor(count, wide.dtype)).astype(t.dtype)

@@ -6,19 +6,23 @@ A gradient rule never un-broadcasts: builders make broadcasting explicit, and th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from graphc import kernel
 from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape
-from graphc.dtypes import DType, as_dtype, int64, uint64
+from graphc.dtypes import DType, as_dtype, float16, float32, floating, int64, uint64
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, along
 from graphc.ops.domain import AWKWARD, Case, Domain, Draw, cases
 from graphc.ops.follow import as_shape, is_open, located, with_length
 from graphc.ops.source import as_tensor, full_of
+from graphc.scalar import Scalar
 from graphc.types import TensorType
 
 
@@ -30,7 +34,7 @@ def same_dtype(check: Check, x: TensorType, *_: TensorType, **__: Any) -> DType:
 # ---------------------------------------------------------------------------- cast
 
 
-def _cast_oracle(x: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+def cast_array(x: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
     """NumPy's cast; a float out of an integer's range saturates, and NaN becomes 0."""
     if dtype.kind in "iu" and x.dtype.kind == "f":
         limits = np.iinfo(dtype.numpy)
@@ -50,7 +54,7 @@ def _cast_build(x: Tensor, dtype: DType, name: str | None = None) -> Tensor:
     if x.dtype is dtype:
         return x
     if x.node.op.name == "full" and x.node.attrs["dtype"].kind in "biuf":
-        value = _cast_oracle(np.asarray(x.node.attrs["value"], x.dtype.numpy), dtype)
+        value = cast_array(np.asarray(x.node.attrs["value"], x.dtype.numpy), dtype)
         return full_of(value.item(), x.node.attrs["shape"], dtype, name)
     return make(CAST, (x,), {"dtype": dtype}, name)
 
@@ -59,7 +63,8 @@ CAST = Op(
     "cast", "pointwise", ("x",),
     dtype=lambda check, x, dtype: dtype,
     shape=lambda check, x, dtype: x.shape,
-    oracle=_cast_oracle,
+    oracle=cast_array,
+    element=lambda x, dtype: kernel.cast(x, dtype),
     build=_cast_build,
     vjp=_cast_vjp,
     domain=Domain(
@@ -85,13 +90,19 @@ def cast(x: Any, dtype: Any, *, name: str | None = None) -> Tensor:
     return _cast_build(as_tensor(x), as_dtype(dtype), name)
 
 
+def as_floats(value: Any, like: Tensor | None = None) -> Tensor:
+    """A floating tensor: in the type in which NumPy computes exp of it, or of `like`."""
+    tensor = as_tensor(value)
+    return _cast_build(tensor, floating((tensor if like is None else like).dtype))
+
+
 # ---------------------------------------------------------------------------- broadcast_to
 
 
 def _broadcast_shape(check: Check, x: TensorType, shape: Shape) -> Shape:
     assert x.shape is not None
     if len(x.shape) > len(shape):
-        check.fail(f"the target shape has fewer axes than x, shape={_text(shape)}")
+        check.fail(f"shape must have at least as many axes as x, shape={_text(shape)}")
     for size, target in zip(reversed(x.shape), reversed(shape), strict=False):
         if isinstance(size, int) and size == 1:
             continue
@@ -121,7 +132,7 @@ def _broadcast_vjp(g: Tensor, y: Tensor, x: Tensor, shape: Shape) -> Tensor:
         axis for axis in range(len(shape))
         if axis < extra or _stretches(check, x.shape[axis - extra], shape[axis])
     )  # fmt: skip
-    total: Tensor = SUM.build(g, axis=summed, keepdims=False)  # type: ignore[misc]
+    total: Tensor = SUM.build(g, axis=summed, keepdims=False)  # type: ignore[misc]  # SUM has a build
     return _reshape_like(total, x)
 
 
@@ -136,11 +147,18 @@ def _reshape_like(total: Tensor, x: Tensor) -> Tensor:
     return total if total.shape == x.shape else total.reshape(x.shape)
 
 
+def _broadcast_element(index: Index, x: Source, shape: Shape) -> Scalar:
+    """The element at the same place, or the only one of an axis that is stretched."""
+    inner = index[len(shape) - len(x.shape) :]
+    return x(*(0 if size == 1 else i for i, size in zip(inner, x.shape, strict=True)))
+
+
 BROADCAST_TO = Op(
     "broadcast_to", "view", ("x",),
     dtype=same_dtype,
     shape=_broadcast_shape,
     oracle=lambda x, shape: np.broadcast_to(x, shape),
+    element=_broadcast_element,
     build=_broadcast_build,
     vjp=_broadcast_vjp,
     rankless=lambda shape: shape,
@@ -170,11 +188,22 @@ def broadcast_operands(op: Op, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
 # ---------------------------------------------------------------------------- sum
 
 
+def summed(dtype: DType) -> DType:
+    """The dtype of a sum, as NumPy's."""
+    if dtype.kind in "bi":
+        return int64
+    return uint64 if dtype.kind == "u" else dtype
+
+
+def folded(kind: str, index: Index, x: Source, axis: tuple[int, ...], keepdims: bool) -> Scalar:
+    """A sum or product in NumPy's dtype of sums; float16 in float32, rounded once."""
+    wide = float32 if x.dtype is float16 else summed(x.dtype)
+    return along(kind, index, x, axis, keepdims, lambda e: kernel.typed(e, wide))
+
+
 def sum_dtype(check: Check, x: TensorType, **_: Any) -> DType:
     """NumPy's accumulator: integers sum in 64 bits, floats in their own type."""
-    if x.dtype.kind in "bi":
-        return int64
-    return uint64 if x.dtype.kind == "u" else x.dtype
+    return summed(x.dtype)
 
 
 def reduced_shape(check: Check, x: TensorType, axis: Any, keepdims: bool, **_: Any) -> Shape:
@@ -222,6 +251,7 @@ SUM = Op(
     dtype=sum_dtype,
     shape=reduced_shape,
     oracle=lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
+    element=functools.partial(folded, "sum"),
     build=_sum_build,
     vjp=lambda g, y, x, axis, keepdims: expand_reduced(g, x, axis, keepdims),
     rankless=rankless_reduction,

@@ -113,7 +113,7 @@ def isclose(
     >>> isclose([1.0, 2.0], [1.000001, 2.1]).eval()
     array([ True, False])
     """
-    x, y = common_operands(equal.op, (a, b), in_floats, "biuf")  # type: ignore[attr-defined]
+    x, y = common_operands(equal.op, (a, b), in_floats, "biuf")  # type: ignore[attr-defined]  # pointwise builders carry their op
     near = less_equal(abs(x - y), abs(y) * rtol + atol) & isfinite(y)
     if equal_nan:
         near = near | (isnan(x) & isnan(y))

@@ -4,7 +4,8 @@
     def tensordot(a, b, axes=2, *, name=None): ...
 
 Where every rank is known, calling it runs its body. Where one is not, it leaves a single node that
-`specialise` replaces by the body's result, once a run's feeds have brought the ranks.
+`specialise` replaces by the body's result, once a run's feeds have brought the ranks. A body that
+must know more (`Check.ask` gave None) returns None, and waits in the same way.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ def replaced(*_: Any, **__: Any) -> Any:
     raise AssertionError("a pass replaces every node of this op before a graph is run")
 
 
+def _open(check: Check, *types: TensorType, **attrs: Any) -> Any:
+    """No shape yet, for each output."""
+    outputs = check.op.outputs
+    if outputs is None:
+        return None
+    return (None,) * (outputs if isinstance(outputs, int) else outputs(**attrs))
+
+
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
 
@@ -54,12 +63,13 @@ def composition(
         signature = inspect.signature(function)
 
         def build(*tensors: Tensor, name: str | None = None, **attrs: Any) -> Any:
-            if any(t.shape is None for t in tensors):
-                return apply(op, tensors, attrs, name)
-            return function(**dict(zip(operands, tensors, strict=True)), **attrs, name=name)
+            result = None
+            if all(t.shape is not None for t in tensors):
+                result = function(**dict(zip(operands, tensors, strict=True)), **attrs, name=name)
+            return apply(op, tensors, attrs, name) if result is None else result
 
         op = Op(
-            function.__name__.strip("_"), "deferred", operands, dtype, replaced, replaced,
+            function.__name__.strip("_"), "deferred", operands, dtype, _open, replaced,
             build=build, vjp=replaced, outputs=outputs, rankless=rankless, domain=Domain(()),
         )  # fmt: skip
 
@@ -73,7 +83,7 @@ def composition(
             name = given.pop("name", None)
             return build(*tensors, name=name, **{k: _hashable(v) for k, v in given.items()})
 
-        builder.op = op  # type: ignore[attr-defined]
-        return builder  # type: ignore[return-value]
+        builder.op = op  # type: ignore[attr-defined]  # a function takes attributes
+        return builder  # type: ignore[return-value]  # of the same signature
 
     return wrap

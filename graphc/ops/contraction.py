@@ -16,14 +16,15 @@ from graphc.build import Check, make
 from graphc.dims import Shape, product
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, reduce, wide
 from graphc.ops.arith import multiply
 from graphc.ops.broadcast import broadcast_to, cast, same_dtype
-from graphc.ops.composition import composition
-from graphc.ops.composition import promoted_dtype, replaced
+from graphc.ops.composition import composition, promoted_dtype, replaced
 from graphc.ops.control import named
 from graphc.ops.domain import Domain, cases
 from graphc.ops.shape import reshape, transpose
 from graphc.ops.source import as_tensors
+from graphc.scalar import Scalar
 from graphc.types import TensorType
 
 
@@ -71,11 +72,23 @@ def _matmul_vjp(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Ten
     return _matmul_build(g, swap(b)), _matmul_build(swap(a), g)
 
 
+def _matmul_element(index: Index, a: Source, b: Source) -> Scalar:
+    """The sum over k of `a[..., m, k] * b[..., k, n]`; float16 in float32."""
+    *batch, m, n = index
+
+    def term(k: Scalar) -> Scalar:
+        left, right = a(*batch, m, k), b(*batch, k, n)
+        return wide(left, a.dtype) * wide(right, b.dtype)
+
+    return reduce("sum", (a.shape[-1],), term)
+
+
 MATMUL = Op(
     "matmul", "contraction", ("a", "b"),
     dtype=same_dtype,
     shape=_matmul_shape,
     oracle=np.matmul,
+    element=_matmul_element,
     build=_matmul_build,
     vjp=_matmul_vjp,
     domain=cases(

@@ -1,4 +1,4 @@
-"""Ops that compute nothing: identity, stop_gradient, print."""
+"""Ops that compute nothing: identity, stop_gradient, print, stand_in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.build import make
+from graphc.build import Check, make
+from graphc.dims import Shape
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
@@ -48,6 +49,32 @@ PRINT = Op(
     vjp=lambda g, y, x, message: g,
     domain=elementwise((-2, 2), kinds="biuf", attrs={"message": ""}),
 )  # fmt: skip
+
+
+def _stand_in_shape(check: Check, original: TensorType, value: TensorType) -> Shape:
+    assert original.shape is not None and value.shape is not None
+    if len(original.shape) != len(value.shape):
+        check.fail("what stands for a tensor must have its rank")
+    pairs = zip(original.shape, value.shape, strict=True)
+    rule = "what stands for a tensor must have its shape"
+    return tuple(check.equal(a, b, rule) for a, b in pairs)
+
+
+STAND_IN = Op(
+    "stand_in", "pointwise", ("original", "value"), same_dtype, _stand_in_shape,
+    oracle=lambda original, value: value,
+    vjp=lambda g, y, original, value: (g, None),
+    element=lambda original, value: value,
+    domain=elementwise((-2, 2), (-2, 2), kinds="biuf", smooth=False),
+)  # fmt: skip
+
+
+def stand_in(original: Tensor, value: Tensor) -> Tensor:
+    """`value`, through which gradients flow on to what `original` was made of.
+
+    A tensor inside a graph that is fed, or given another value, keeps its place in the chain rule.
+    """
+    return make(STAND_IN, (original, value))
 
 
 def named(x: Tensor, name: str | None) -> Tensor:

@@ -15,17 +15,17 @@ import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Dim, Shape
-from graphc.dtypes import DType
+from graphc.dtypes import Array
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition
 from graphc.ops.contraction import promoted_tensors
 from graphc.ops.domain import cases
+from graphc.ops.elements import conv2d_element, filter_gradient_element, input_gradient_element
 from graphc.ops.source import as_tensors
 from graphc.ops.window import (
     NONE,
-    Array,
     Padding,
     Pair,
     cropped,
@@ -35,10 +35,12 @@ from graphc.ops.window import (
     padded,
     padding_of,
     pair_of,
+    require_windows,
     resolve_cells,
     settled_padding,
     taps,
     to_nhwc,
+    wide,
     window_counts,
 )
 from graphc.types import TensorType
@@ -108,7 +110,7 @@ def _filter_shape(
 
 def _wide(x: Array) -> Array:
     """float16 is computed in float32."""
-    return x.astype(np.float32) if x.dtype == np.float16 else x
+    return x.astype(wide(x.dtype), copy=False)
 
 
 def _rows(x: Array, kernel: Any, strides: Pair, dilations: Pair, groups: int) -> Array:
@@ -156,7 +158,7 @@ def _input_oracle(
 ) -> Array:  # fmt: skip
     *kernel, inner, _ = filters.shape
     cells, counts = resolve_cells(size, kernel, strides, padding, dilations)
-    _require_windows(g, counts)
+    require_windows(g, counts)
     product = _columns(_wide(g), groups) @ _matrices(_wide(filters), groups).transpose(0, 2, 1)
     batch, channels = g.shape[0], inner * groups
     parts = product.reshape(groups, batch, *counts, *kernel, inner).transpose(1, 2, 3, 4, 5, 0, 6)
@@ -172,18 +174,13 @@ def _filter_oracle(
     x: Array, g: Array, size: Pair, strides: Pair, padding: Padding, dilations: Pair, groups: int
 ) -> Array:
     cells, counts = resolve_cells(x.shape[1:3], size, strides, padding, dilations)
-    _require_windows(g, counts)
+    require_windows(g, counts)
     inner, outputs = x.shape[3] // groups, g.shape[3]
     if x.size == 0 or g.size == 0:
         return np.zeros((*size, inner, outputs), x.dtype)
     rows = _rows(padded(_wide(x), cells), size, strides, dilations, groups)
     product = rows.transpose(0, 2, 1) @ _columns(_wide(g), groups)
     return product.transpose(1, 0, 2).reshape(*size, inner, outputs).astype(x.dtype)
-
-
-def _require_windows(g: Array, counts: Pair) -> None:
-    if g.shape[1:3] != counts:
-        raise ValueError(f"there are {list(counts)} windows, but g has {list(g.shape[1:3])}")
 
 
 # ---------------------------------------------------------------------------- records
@@ -242,6 +239,7 @@ def _attrs(
 
 CONV2D = Op(
     "conv2d", "contraction", ("x", "filters"), same_dtype, _conv2d_shape, _conv2d_oracle,
+    element=conv2d_element,
     build=_conv2d_build,
     vjp=_conv2d_vjp,
     domain=cases(
@@ -257,6 +255,7 @@ CONV2D = Op(
 CONV2D_INPUT_GRADIENT = Op(
     "conv2d_input_gradient", "contraction", ("g", "filters"), same_dtype, _input_shape,
     _input_oracle,
+    element=input_gradient_element,
     vjp=_input_vjp,
     domain=cases(
         ((2, 2, 2, 3), (3, 2, 2, 3), _attrs(size=(4, 3))),
@@ -267,6 +266,7 @@ CONV2D_INPUT_GRADIENT = Op(
 )  # fmt: skip
 CONV2D_FILTER_GRADIENT = Op(
     "conv2d_filter_gradient", "contraction", ("x", "g"), same_dtype, _filter_shape, _filter_oracle,
+    element=filter_gradient_element,
     vjp=_filter_vjp,
     domain=cases(
         ((2, 4, 3, 2), (2, 2, 2, 3), _attrs(size=(3, 2))),

@@ -14,14 +14,13 @@ import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import product
+from graphc.dtypes import Array
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype, sum_dtype
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import as_tensor
 from graphc.types import TensorType
-
-Array = np.ndarray[Any, Any]
 
 
 def _same_shape(check: Check, x: TensorType, *others: TensorType, axis: Any, reverse: bool) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc.build import make, make_all
+from graphc.dtypes import Array
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
@@ -19,7 +20,6 @@ from graphc.ops.contraction import swap
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.linalg import (
     INV,
-    Array,
     inexact,
     inv,
     matrices,

@@ -39,7 +39,7 @@ def parse(check: Check, subscripts: str, ranks: Sequence[int]) -> tuple[list[Lab
     left, arrow, right = text.partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
-        check.fail(f"one term for each operand, subscripts={subscripts!r}")
+        check.fail(f"subscripts must hold one term for each operand, subscripts={subscripts!r}")
     for term in (*terms, right):
         if any(c not in LETTERS for c in term.replace("...", "", 1)):
             check.fail(f"terms must be letters and at most one '...', subscripts={subscripts!r}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphc.build import Check, make, make_all
 from graphc.dims import Shape, derived
+from graphc.dtypes import Array
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype
@@ -23,7 +24,6 @@ from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.joining import concatenate
 from graphc.ops.linalg import (
     SQUARE,
-    Array,
     inexact,
     matrices,
     matrix_shape,

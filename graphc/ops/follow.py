@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 from graphc.build import Check, describe, make
 from graphc.context import origin
-from graphc.dims import Dim, Dimension, Shape, derived, floordiv
+from graphc.dims import Dim, Dimension, Shape, Symbol, derived, floordiv
 from graphc.errors import DTypeError, GraphcError, ShapeError
-from graphc.graph import Node, Op, Tensor
+from graphc.graph import Graph, Node, Op, Tensor
 from graphc.ops.composition import replaced
 from graphc.ops.domain import Domain
 
@@ -177,6 +177,47 @@ def follow(tensor: Tensor) -> Objects:
     return found[tensor.node, tensor.index]
 
 
+# ---------------------------------------------------------------------------- elements as sizes
+
+
+def elements(graph: Graph) -> list[Symbol]:
+    """The symbols among a graph's sizes whose values are elements of tensors, or sizes of tensors.
+
+    Sizes of tensors that the graph itself computes are not among them: its types tell them.
+    """
+    found: dict[Symbol, None] = {}
+    for node in graph.nodes:
+        for type in node.types:
+            _gather_elements(type.shape, found)
+        for value in node.attrs.values():
+            _gather_elements(value, found)
+    inside = {*graph.nodes, *(t.node for t in graph.inputs)}
+    return [s for s in found if s.source is not None or s.owner[0].node not in inside]
+
+
+def _gather_elements(value: Any, found: dict[Symbol, None]) -> None:
+    if isinstance(value, Dim):
+        found.update((s, None) for s in value.symbols() if s.source or s.owner)
+    elif isinstance(value, tuple):
+        for part in value:
+            _gather_elements(part, found)
+
+
+def moved(
+    symbols: Sequence[Symbol], mapped: Callable[[list[Tensor]], Sequence[Tensor]]
+) -> dict[Symbol, Dimension]:
+    """The same elements of what has become of their tensors, as `mapped` says."""
+    symbols = [s for s in symbols if s.source is not None]
+    tensors = mapped([s.source[0] for s in symbols]) if symbols else []
+    found: dict[Symbol, Dimension] = {}
+    for symbol, tensor in zip(symbols, tensors, strict=True):
+        old, place = symbol.source
+        if tensor is not old:
+            scalar = tensor.shape in ((), None)
+            found[symbol] = as_dimension(tensor) if scalar else Dim.symbol(source=(tensor, place))
+    return found
+
+
 # ---------------------------------------------------------------------------- shape arguments
 
 
@@ -291,5 +332,5 @@ def with_length(
         domain=Domain(()),
     )  # fmt: skip
     functools.update_wrapper(build, body)
-    build.op = op  # type: ignore[attr-defined]
+    build.op = op  # type: ignore[attr-defined]  # a function takes attributes
     return build

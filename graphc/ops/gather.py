@@ -15,20 +15,20 @@ import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Dim, Shape, product
-from graphc.dtypes import bool_, int64
+from graphc.dtypes import Array, bool_, int64
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_operands, broadcast_to, cast, same_dtype
 from graphc.ops.compare import equal
 from graphc.ops.composition import composition
 from graphc.ops.domain import Case, Domain, Draw
+from graphc.ops.elements import gather_element
 from graphc.ops.select import maximum, where
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along, converted
 from graphc.ops.source import ARANGE, CONSTANT, as_tensor, full_of, literal
 from graphc.types import TensorType
 
-Array = np.ndarray[Any, Any]
 Axes = tuple[int, ...]
 
 # ---------------------------------------------------------------------------- bounds
@@ -39,7 +39,7 @@ def checked(indices: Array, size: int, axis: int) -> Array:
     wide = indices.astype(np.int64) if indices.dtype.kind != "u" else indices
     outside = (wide < -size) | (wide >= size)
     if outside.any():
-        index = wide[outside].flat[0]
+        index = wide[outside].astype(np.int64).flat[0]  # negative again, if cast from that
         raise IndexError(f"index {index} is out of range for axis {axis} of size {size}")
     wide = wide.astype(np.int64)
     return np.where(wide < 0, wide + size, wide)
@@ -138,10 +138,8 @@ GATHER_CASES: tuple[tuple[tuple[int, ...], tuple[Draw, ...], Axes, int], ...] = 
     ((0, 3), (_indices((2,), 3),), (1,), 1),
 )
 GATHER = Op(
-    "gather", "opaque", ("x", "indices"),
-    dtype=_gather_dtype,
-    shape=_gather_shape,
-    oracle=_gather_oracle,
+    "gather", "opaque", ("x", "indices"), _gather_dtype, _gather_shape, _gather_oracle,
+    element=gather_element,
     build=gather_build,
     vjp=_gather_vjp,
     domain=Domain(
@@ -345,21 +343,24 @@ def gather(x: Any, indices: Any, axis: int = 0, *, name: str | None = None) -> T
 
 
 @composition("x", "indices", dtype=_gather_dtype)
-def _gather_nd(x: Any, indices: Any, *, name: str | None = None) -> Tensor:
+def _gather_nd(x: Any, indices: Any, *, name: str | None = None) -> Any:
     check = check_of(_gather_nd, x, indices)
     if not indices.shape:
         check.fail("the indices must have at least one axis")
-    count = indices.shape[-1]
-    if isinstance(count, Dim) or not 1 <= count <= len(x.shape):
+    last, counts = len(indices.shape) - 1, range(1, len(x.shape) + 1)
+    answers = [check.ask(indices.shape[last], count) for count in counts]
+    if True not in answers:
+        if None in answers:
+            return None
         check.fail("the last axis of the indices must be 1 to the rank of x long")
-    last = len(indices.shape) - 1
+    count = 1 + answers.index(True)
     columns = [along(indices, last, k, 1).reshape(indices.shape[:-1]) for k in range(count)]
     return gather_build(x, *columns, axes=tuple(range(count)), position=0, name=name)
 
 
 @trimmed
 def gather_nd(x: Any, indices: Any, *, name: str | None = None) -> Tensor:
-    """`x` at the points that the last axis of `indices` (of a known size) holds.
+    """`x` at the points that the last axis of `indices` holds.
 
     Shapes: `[..., k]` indices into the first k axes of `x` give `[..., *x.shape[k:]]`.
 

@@ -17,7 +17,6 @@ from graphc.ops.composition import replaced
 from graphc.ops.domain import Domain
 from graphc.ops.source import as_tensor, full_of
 
-
 GRADIENT = Op(
     "gradient", "gradient", ("y", "x"),
     dtype=lambda check, *types, ys, xs: tuple(t.dtype for t in types[-xs:]),
@@ -76,15 +75,17 @@ def _why(node: Node) -> str:
     return "it reads " + ", ".join(str(t.type) for t in node.inputs if not t.dtype.is_float)
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """One or several, as a list."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _seeds(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
     """One cotangent an output: ones where none is given."""
-    given = [None] * len(ys) if grad_ys is None else _as_list(grad_ys)
+    given = [None] * len(ys) if grad_ys is None else as_list(grad_ys)
     if len(given) != len(ys):
-        raise GradientError(f"gradients: one grad_ys for each of {len(ys)} ys, got {len(given)}")
+        rule = f"grad_ys must be one for each of {len(ys)} ys"
+        raise GradientError(f"gradients: {rule}, got {len(given)}")
     return [
         as_tensor(1.0, y.dtype) if seed is None else broadcast_to_like(seed, y)
         for y, seed in zip(ys, given, strict=True)
@@ -110,7 +111,7 @@ def gradients(
     >>> gradients(x * x, [x])[0].eval()
     array(6., dtype=float32)
     """
-    outputs, inputs = [as_tensor(y) for y in _as_list(ys)], _as_list(xs)
+    outputs, inputs = [as_tensor(y) for y in as_list(ys)], as_list(xs)
     if unconnected not in ("error", "zero"):
         raise GradientError(
             f'gradients: unconnected must be "error" or "zero", got {unconnected!r}'

@@ -273,7 +273,7 @@ def _update_build(
     new = broadcast_to(values, _with_new(read.shape, how.new)).reshape(read.shape)
     if arrays:
         place = {"axes": how.axes, "position": how.position}
-        written = scatter_build(old, new, *arrays, **place, mode=mode)  # type: ignore[arg-type]
+        written = scatter_build(old, new, *arrays, **place, mode=mode)  # type: ignore[arg-type]  # attributes by name
     else:
         written = COMBINE[mode](old, new)
     if region is x:

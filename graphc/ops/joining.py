@@ -13,6 +13,7 @@ from graphc.dims import Dim, Dimension, Shape, floordiv
 from graphc.dtypes import promote
 from graphc.errors import ShapeError, trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, affine, lift
 from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.composition import composition, promoted_dtype, replaced
 from graphc.ops.domain import Domain, cases
@@ -20,6 +21,7 @@ from graphc.ops.follow import as_shape, located
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along
 from graphc.ops.source import as_tensor, as_tensors
+from graphc.scalar import Scalar, select
 from graphc.types import TensorType
 
 # ---------------------------------------------------------------------------- concatenate
@@ -64,11 +66,26 @@ def _concatenate_vjp(g: Tensor, y: Tensor, *xs: Tensor, axis: int) -> list[Tenso
     return parts
 
 
+def _concatenate_element(index: Index, *xs: Source, axis: int) -> Scalar:
+    """The first tensor that reaches so far; the last one where none before it does."""
+    start: Dimension = 0
+    parts: list[tuple[Scalar, Scalar]] = []
+    for x in xs:
+        place = (*index[:axis], affine(index[axis], 1, -start), *index[axis + 1 :])
+        start = start + x.shape[axis]
+        parts.append((index[axis] < lift(start), x.within(place, 0)))
+    element = parts[-1][1]
+    for reaches, part in reversed(parts[:-1]):
+        element = select(reaches, part, element)
+    return element
+
+
 CONCATENATE = Op(
     "concatenate", "view", ("tensors",),
     dtype=promoted_dtype,
     shape=_concatenate_shape,
     oracle=lambda *arrays, axis: np.concatenate(arrays, axis),
+    element=_concatenate_element,
     build=concatenate_build,
     vjp=_concatenate_vjp,
     domain=cases(
@@ -83,7 +100,7 @@ def _listed(tensors: Any, op: str) -> list[Tensor]:
     """The tensors of a sequence, in one dtype; a tensor stands for its rows."""
     values = list(tensors)
     if not values:
-        raise ShapeError(f"{op}: at least one tensor is needed, got none")
+        raise ShapeError(f"{op}: tensors must not be empty, got none")
     listed = as_tensors(values)
     dtype = functools.reduce(promote, (t.dtype for t in listed))
     return [cast(t, dtype) for t in listed]
@@ -223,10 +240,10 @@ def unstack(
     if num is None:
         check = Check(_unstack.op, (x,), {})  # type: ignore[attr-defined]  # composition sets it
         if x.shape is None:
-            check.fail("num= is needed where the rank is unknown")
+            check.fail("num= must be given where the rank is unknown")
         size = x.shape[check.axis(axis, len(x.shape))]
         if isinstance(size, Dim):
-            check.fail(f"num= is needed where the size {size} is not known before a run")
+            check.fail(f"num= must be given where the size {size} is not known before a run")
         num = size
     parts: Any = _unstack(x, num, axis, name=name)
     return list(parts)

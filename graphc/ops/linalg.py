@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Shape
-from graphc.dtypes import float64
+from graphc.dtypes import Array, float64
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import broadcast_to, cast, same_dtype
@@ -25,8 +25,6 @@ from graphc.ops.creation import tril, triu
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import as_tensor, as_tensors
 from graphc.types import TensorType
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
 
 # ---------------------------------------------------------------------------- what all share
 

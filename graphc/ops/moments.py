@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import derived
-from graphc.dtypes import DType, float16, float32, float64, floating
+from graphc.dtypes import Array, DType, float64, floating, summed
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.arith import divide
 from graphc.ops.axes import (
-    Array,
     Axes,
     accumulator,
     count_along,
@@ -26,7 +25,14 @@ from graphc.ops.axes import (
     reduction,
     reduction_cases,
 )
-from graphc.ops.broadcast import cast, expand_reduced, rankless_reduction, reduced_shape, same_dtype
+from graphc.ops.broadcast import (
+    as_floats,
+    cast,
+    expand_reduced,
+    rankless_reduction,
+    reduced_shape,
+    same_dtype,
+)
 from graphc.ops.compare import equal
 from graphc.ops.control import stop_gradient
 from graphc.ops.domain import AWKWARD, Case, Domain
@@ -54,9 +60,7 @@ def _over_freedom(t: Tensor, x: Tensor, axis: Axes, ddof: int) -> Tensor:
 
 def _widened(x: Tensor) -> Tensor:
     """`x` in the type in which it is summed."""
-    if x.dtype.is_float:
-        return cast(x, float32) if x.dtype is float16 else x
-    return cast(x, float64)
+    return cast(x, summed(x.dtype) if x.dtype.is_float else float64)
 
 
 def _centered(x: Tensor, axis: Axes) -> Tensor:
@@ -247,5 +251,4 @@ def logsumexp(
     >>> logsumexp([1000.0, 1000.0]).eval()
     array(1000.6932, dtype=float32)
     """
-    tensor = as_tensor(x)
-    return reduction(LOGSUMEXP, cast(tensor, floating(tensor.dtype)), axis, keepdims, name)
+    return reduction(LOGSUMEXP, as_floats(x), axis, keepdims, name)

@@ -178,7 +178,7 @@ def pointwise(
                 return identity(tensors[0], name=name)
             return build(*tensors, name=name)
 
-        builder.op = op  # type: ignore[attr-defined]
+        builder.op = op  # type: ignore[attr-defined]  # a function takes attributes
         return builder
 
     return wrap

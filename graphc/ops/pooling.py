@@ -13,30 +13,35 @@ from typing import Any
 import numpy as np
 
 from graphc.build import Check, make
-from graphc.dims import Shape
-from graphc.dtypes import floating
+from graphc.dims import Shape, product
+from graphc.dtypes import Array, DType, bool_, summed
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
-from graphc.ops.broadcast import cast, same_dtype
+from graphc.kernel import Index, Source, cast, delinear, lift, linear, reduce, where
+from graphc.kernel import wide as widened
+from graphc.ops.broadcast import as_floats, same_dtype
 from graphc.ops.domain import Draw, cases
 from graphc.ops.source import as_tensor
 from graphc.ops.window import (
     NONE,
-    Array,
     Padding,
     Pair,
+    Windows,
     cropped,
     from_nhwc,
     layout_of,
     padded,
     padding_of,
     pair_of,
+    require_windows,
     resolve_cells,
     settled_padding,
     taps,
     to_nhwc,
+    wide,
     window_counts,
 )
+from graphc.scalar import Scalar, apply
 from graphc.types import TensorType
 
 
@@ -60,7 +65,7 @@ def _cells(x: Array, size: Pair, strides: Pair, padding: Padding) -> Any:
 
 
 def _lowest(dtype: Any) -> Any:
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+    return -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
 
 
 def _max_oracle(x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
@@ -94,8 +99,7 @@ def _winners(x: Array, size: Pair, strides: Pair, cells: Any, counts: Pair) -> A
 def _max_gradient_oracle(g: Array, x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
     cells, counts = _cells(x, size, strides, padding)
     which = _winners(x, size, strides, cells, counts)
-    wide = np.float32 if g.dtype == np.float16 else g.dtype
-    total = padded(np.zeros(x.shape, wide), cells)
+    total = padded(np.zeros(x.shape, wide(g.dtype)), cells)
     for row, column, seen in taps(total, size, strides, counts):
         seen += np.where(which == row * size[1] + column, g, g.dtype.type(0))
     return cropped(total, cells, x.shape[1:3]).astype(g.dtype)
@@ -108,6 +112,44 @@ def _select_oracle(h: Array, x: Array, size: Pair, strides: Pair, padding: Paddi
     for row, column, seen in taps(padded(h, cells), size, strides, counts):
         np.copyto(result, seen, where=which == row * size[1] + column)
     return result
+
+
+def _max_element(index: Index, x: Source, size: Pair, **attrs: Any) -> Scalar:
+    windows, lowest = Windows(x.shape[1:3], size, **attrs), _lowest(x.dtype.numpy)
+    return reduce("max", size, lambda *tap: windows.seen(x, index, tap, lowest))
+
+
+def _winner(windows: Windows, window: Index, x: Source) -> Scalar:
+    """`_winners` as a formula: the place of the first largest cell, or of the first NaN."""
+    lowest = _lowest(x.dtype.numpy)
+    top = reduce("max", windows.kernel, lambda *tap: windows.seen(x, window, tap, lowest))
+
+    def wins(place: Scalar) -> Scalar:
+        tap = delinear(place, windows.kernel)
+        seen = windows.seen(x, window, tap, lowest)
+        largest = apply("equal", seen, top) | apply("bit_not", apply("equal", seen, seen))
+        return where(windows.is_real(window[1:3], tap), largest, cast(False, bool_))
+
+    return reduce("argmax", (product(windows.kernel),), wins)
+
+
+def _select_element(index: Index, h: Source, x: Source, size: Pair, **attrs: Any) -> Scalar:
+    windows = Windows(x.shape[1:3], size, **attrs)
+    return windows.seen(h, index, delinear(_winner(windows, index, x), size), 0)
+
+
+def _max_gradient_element(index: Index, g: Source, x: Source, size: Pair, **attrs: Any) -> Scalar:
+    """The sum over the windows that see the cell, of those that it wins."""
+    windows = Windows(x.shape[1:3], size, **attrs, all_exist=False)
+
+    def term(*tap: Scalar) -> Scalar:
+        window, _ = windows.windows(index[1:3], tap)
+        winner = _winner(windows, (index[0], *window, index[3]), x)
+        wins = apply("equal", winner, linear(tap, size))
+        given = windows.given(g, index, tap, index[3])
+        return widened(where(wins, given, cast(0, g.dtype)), g.dtype)
+
+    return reduce("sum", size, term)
 
 
 def _gradient_shape(check: Check, g: TensorType, x: TensorType, **attrs: Any) -> Shape:
@@ -155,6 +197,7 @@ def _apart(*shape: int) -> Draw:
 
 MAX_POOL2D: Op = Op(
     "max_pool2d", "reduction", ("x",), same_dtype, _pooled_shape, _max_oracle,
+    element=_max_element,
     build=_builder(lambda: MAX_POOL2D),
     vjp=lambda g, y, x, **attrs: make(MAX_POOL2D_GRADIENT, (g, x), attrs),
     domain=cases(
@@ -168,6 +211,7 @@ MAX_POOL2D: Op = Op(
 )  # fmt: skip
 MAX_POOL2D_GRADIENT: Op = Op(
     "max_pool2d_gradient", "opaque", ("g", "x"), same_dtype, _gradient_shape, _max_gradient_oracle,
+    element=_max_gradient_element,
     vjp=lambda h, y, g, x, **attrs: (make(MAX_POOL2D_SELECT, (h, x), attrs), None),
     domain=cases(
         ((2, 2, 2, 3), _apart(2, 4, 4, 3), _attrs((2, 2), (2, 2))),
@@ -176,6 +220,7 @@ MAX_POOL2D_GRADIENT: Op = Op(
 )  # fmt: skip
 MAX_POOL2D_SELECT: Op = Op(
     "max_pool2d_select", "opaque", ("h", "x"), same_dtype, _select_shape, _select_oracle,
+    element=_select_element,
     vjp=lambda g, y, h, x, **attrs: (make(MAX_POOL2D_GRADIENT, (g, x), attrs), None),
     domain=cases(
         ((2, 4, 4, 3), _apart(2, 4, 4, 3), _attrs((2, 2), (2, 2))),
@@ -197,13 +242,9 @@ def _shares(sizes: Any, size: Pair, strides: Pair, cells: Any, counts: Pair) -> 
     return share
 
 
-def _wide_type(dtype: Any) -> Any:
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
-
-
 def _mean_oracle(x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
     cells, counts = _cells(x, size, strides, padding)
-    total = np.zeros((x.shape[0], *counts, x.shape[3]), _wide_type(x.dtype))
+    total = np.zeros((x.shape[0], *counts, x.shape[3]), wide(x.dtype))
     for _, _, seen in taps(padded(x, cells), size, strides, counts):
         total += seen
     total *= _shares(x.shape[1:3], size, strides, cells, counts).astype(total.dtype)
@@ -214,14 +255,45 @@ def _mean_gradient_oracle(
     g: Array, image: Pair, size: Pair, strides: Pair, padding: Padding
 ) -> Array:
     cells, counts = resolve_cells(image, size, strides, padding)
-    if g.shape[1:3] != counts:
-        raise ValueError(f"there are {list(counts)} windows, but g has {list(g.shape[1:3])}")
-    wide = _wide_type(g.dtype)
-    part = g * _shares(image, size, strides, cells, counts).astype(wide)
-    total = padded(np.zeros((g.shape[0], *image, g.shape[3]), wide), cells)
+    require_windows(g, counts)
+    dtype = wide(g.dtype)
+    part = g * _shares(image, size, strides, cells, counts).astype(dtype)
+    total = padded(np.zeros((g.shape[0], *image, g.shape[3]), dtype), cells)
     for _, _, seen in taps(total, size, strides, counts):
         seen += part
     return cropped(total, cells, image).astype(g.dtype)
+
+
+def _share(windows: Windows, window: Index, dtype: DType) -> Scalar:
+    """`_shares` as a formula: one divided by the number of a window's cells inside the image."""
+    firsts = windows.cells(window, (lift(0), lift(0)))
+    count: Scalar = lift(1)
+    for first, size, reach in zip(firsts, windows.sizes, windows.kernel, strict=True):
+        end = apply("minimum", first + lift(reach), lift(size))
+        count = count * (end - apply("maximum", first, 0))
+    return 1.0 / cast(apply("maximum", count, 1), dtype)  # 1: there may be no such window
+
+
+def _mean_element(index: Index, x: Source, size: Pair, **attrs: Any) -> Scalar:
+    windows = Windows(x.shape[1:3], size, **attrs)
+
+    def term(*tap: Scalar) -> Scalar:
+        return widened(windows.seen(x, index, tap, 0), x.dtype)
+
+    return reduce("sum", size, term) * _share(windows, index[1:3], summed(x.dtype))
+
+
+def _mean_gradient_element(
+    index: Index, g: Source, image: Shape, size: Pair, **attrs: Any
+) -> Scalar:
+    windows = Windows(image, size, **attrs)
+
+    def term(*tap: Scalar) -> Scalar:
+        window, _ = windows.windows(index[1:3], tap)
+        given = widened(windows.given(g, index, tap, index[3]), g.dtype)
+        return given * _share(windows, window, summed(g.dtype))
+
+    return reduce("sum", size, term)
 
 
 def _mean_gradient_shape(check: Check, g: TensorType, image: Shape, **attrs: Any) -> Shape:
@@ -242,6 +314,7 @@ def _mean_vjp(g: Tensor, y: Tensor, x: Tensor, **attrs: Any) -> Tensor:
 
 AVG_POOL2D: Op = Op(
     "avg_pool2d", "reduction", ("x",), same_dtype, _pooled_shape, _mean_oracle,
+    element=_mean_element,
     build=_builder(lambda: AVG_POOL2D),
     vjp=_mean_vjp,
     domain=cases(
@@ -254,6 +327,7 @@ AVG_POOL2D: Op = Op(
 AVG_POOL2D_GRADIENT: Op = Op(
     "avg_pool2d_gradient", "opaque", ("g",), same_dtype, _mean_gradient_shape,
     _mean_gradient_oracle,
+    element=_mean_gradient_element,
     vjp=lambda h, y, g, image, **attrs: make(AVG_POOL2D, (h,), attrs),
     domain=cases(
         ((2, 2, 2, 3), _attrs((2, 2), (2, 2), image=(4, 4))),
@@ -318,6 +392,4 @@ def avg_pool2d(
     array([[ 2.5,  4.5],
            [10.5, 12.5]])
     """
-    images = as_tensor(x)
-    images = cast(images, floating(images.dtype))
-    return _pool(AVG_POOL2D, images, size, strides, padding, data_format, name)
+    return _pool(AVG_POOL2D, as_floats(x), size, strides, padding, data_format, name)

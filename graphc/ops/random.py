@@ -13,6 +13,7 @@ element depends on its flat index alone, not on the shape around it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,17 @@ from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import DType, uint32, uint64
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, cast, lift, linear
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import no_oracle
+from graphc.scalar import Like, Scalar, apply, select
 from graphc.types import TensorType
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_WORD = 0xFFFFFFFF
 _CHUNK = 4096  # blocks at a time, so that the rounds stay in cache
 
 
@@ -75,6 +79,38 @@ def _block_words(start: int, count: int, run: int, key: tuple[int, int]) -> np.n
     return philox(counter, key)
 
 
+def _philox_words(counter: Sequence[Scalar], key: tuple[Like, Like]) -> list[Scalar]:
+    """`philox`, as formulas."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = map(lift, key)
+    for _ in range(10):
+        first, second = (c * int(m) for c, m in zip((c0, c2), _MULTIPLIERS, strict=True))
+        c0, c1, c2, c3 = (
+            (second >> 32) ^ c1 ^ k0, second & _WORD, (first >> 32) ^ c3 ^ k1, first & _WORD,
+        )  # fmt: skip
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return [c0, c1, c2, c3]
+
+
+def _bits_element(
+    index: Index, entropy: Source, *like: Source, shape: Shape | None, dtype: DType,
+    key: int | None, seeded: bool,
+) -> Scalar:  # fmt: skip
+    """Each element computes the block that it is in."""
+    place = cast(linear(index, like[0].shape if shape is None else shape), uint64)
+    block = place >> (2 if dtype is uint32 else 1)
+    run, own = entropy(1), key or 0
+    mixed = entropy(0) ^ own
+    keys = (own & _WORD, own >> 32) if seeded else (mixed & _WORD, mixed >> 32)
+    words = _philox_words((block & _WORD, block >> 32, run & _WORD, run >> 32), keys)
+    if dtype is uint64:
+        words = [words[0] | words[1] << 32, words[2] | words[3] << 32]
+    lane, element = place & (len(words) - 1), words[-1]
+    for number in reversed(range(len(words) - 1)):
+        element = select(apply("equal", lane, number), words[number], element)
+    return element
+
+
 def _bits_shape(
     check: Check, entropy: TensorType, *like: TensorType, shape: Shape | None, **_: Any
 ) -> Shape | None:
@@ -103,6 +139,7 @@ RANDOM_BITS = Op(
     dtype=lambda check, *types, dtype, **_: dtype,
     shape=_bits_shape,
     oracle=_bits_oracle,
+    element=_bits_element,
     build=_bits_build,
     rankless=lambda shape, **_: shape,
     domain=Domain(
@@ -139,7 +176,7 @@ def random_bits(
     key = None if seed is None else seed_key(seed)
     operands = (entropy,) if like is None else (entropy, like)
     attrs = {"shape": shape, "dtype": dtype, "key": key, "seeded": seed is not None}
-    return _bits_build(*operands, **attrs, name=name)  # type: ignore[arg-type]
+    return _bits_build(*operands, **attrs, name=name)  # type: ignore[arg-type]  # attributes by name
 
 
 def is_unkeyed(type_or_node: Any) -> bool:

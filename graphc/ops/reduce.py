@@ -6,20 +6,23 @@ Axes are None (all), an int, or several; negative ones count from the end, and `
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Shape, product
-from graphc.dtypes import DType, bool_, int64
+from graphc.dtypes import Array, DType, as_dtype, bool_
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, cast, lift, typed
+from graphc.kernel import along as reduced_along
 from graphc.ops.axes import (
-    Array,
     Axes,
     accumulator,
     count_along,
+    index_dtype,
     listed_axes,
     mean_dtype,
     over_count,
@@ -28,6 +31,7 @@ from graphc.ops.axes import (
 )
 from graphc.ops.broadcast import (
     expand_reduced,
+    folded,
     rankless_reduction,
     reduced_shape,
     same_dtype,
@@ -39,6 +43,7 @@ from graphc.ops.domain import Domain
 from graphc.ops.pointwise import quiet
 from graphc.ops.select import where
 from graphc.ops.source import as_tensor
+from graphc.scalar import Scalar
 from graphc.types import TensorType
 
 # ---------------------------------------------------------------------------- max and min
@@ -76,6 +81,12 @@ def _extremum_oracle(reduce: Any) -> Any:
     return oracle
 
 
+def _extremum_element(
+    kind: str, index: Index, x: Source, axis: Axes, initial: Any, keepdims: bool
+) -> Scalar:
+    return reduced_along(kind, index, x, axis, keepdims, initial=initial)
+
+
 def _extremum_build(op: Op, x: Tensor, axis: Any, keepdims: bool, *given: Any) -> Tensor:
     initial, name = given
     return reduction(op, x, axis, keepdims, name, initial=initial)
@@ -84,6 +95,7 @@ def _extremum_build(op: Op, x: Tensor, axis: Any, keepdims: bool, *given: Any) -
 MAX: Op = Op(
     "max", "reduction", ("x",), same_dtype, _extremum_shape,
     oracle=_extremum_oracle(np.max),
+    element=functools.partial(_extremum_element, "max"),
     build=lambda x, axis=None, keepdims=False, initial=None, name=None: (
         _extremum_build(MAX, x, axis, keepdims, initial, name)
     ),
@@ -94,6 +106,7 @@ MAX: Op = Op(
 MIN: Op = Op(
     "min", "reduction", ("x",), same_dtype, _extremum_shape,
     oracle=_extremum_oracle(np.min),
+    element=functools.partial(_extremum_element, "min"),
     build=lambda x, axis=None, keepdims=False, initial=None, name=None: (
         _extremum_build(MIN, x, axis, keepdims, initial, name)
     ),
@@ -123,6 +136,7 @@ def _prod_vjp(g: Tensor, y: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> Te
 PROD: Op = Op(
     "prod", "reduction", ("x",), sum_dtype, reduced_shape,
     oracle=lambda x, axis, keepdims: np.prod(x, axis=axis, keepdims=keepdims),
+    element=functools.partial(folded, "prod"),
     build=lambda x, axis=None, keepdims=False, name=None: reduction(PROD, x, axis, keepdims, name),
     vjp=_prod_vjp,
     rankless=rankless_reduction,
@@ -139,9 +153,17 @@ def mean_oracle(x: Array, axis: Any, keepdims: bool) -> Array:
     return np.asarray(result, x.dtype if x.dtype.kind == "f" else np.float64)
 
 
+def _mean_element(index: Index, x: Source, axis: Axes, keepdims: bool) -> Scalar:
+    """The sum in the oracle's accumulator, over the count."""
+    wide = as_dtype(accumulator(np.empty(0, x.dtype.numpy)))
+    total = reduced_along("sum", index, x, axis, keepdims, lambda e: typed(e, wide))
+    return total / cast(lift(product(x.shape[a] for a in axis)), wide)
+
+
 MEAN: Op = Op(
     "mean", "reduction", ("x",), mean_dtype, reduced_shape,
     oracle=mean_oracle,
+    element=_mean_element,
     build=lambda x, axis=None, keepdims=False, name=None: reduction(MEAN, x, axis, keepdims, name),
     vjp=lambda g, y, x, axis, keepdims: (
         expand_reduced(over_count(g, count_along(x, axis)), x, axis, keepdims)
@@ -158,9 +180,14 @@ def _boolean(check: Check, x: TensorType, **_: Any) -> DType:
     return bool_
 
 
+def _truth_element(kind: str, index: Index, x: Source, axis: Axes, keepdims: bool) -> Scalar:
+    return reduced_along(kind, index, x, axis, keepdims, lambda e: typed(e, bool_))
+
+
 ANY: Op = Op(
     "any", "reduction", ("x",), _boolean, reduced_shape,
     oracle=lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims),
+    element=functools.partial(_truth_element, "any"),
     build=lambda x, axis=None, keepdims=False, name=None: reduction(ANY, x, axis, keepdims, name),
     rankless=rankless_reduction,
     domain=Domain(reduction_cases(), "biuf"),
@@ -169,6 +196,7 @@ ANY: Op = Op(
 ALL: Op = Op(
     "all", "reduction", ("x",), _boolean, reduced_shape,
     oracle=lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims),
+    element=functools.partial(_truth_element, "all"),
     build=lambda x, axis=None, keepdims=False, name=None: reduction(ALL, x, axis, keepdims, name),
     rankless=rankless_reduction,
     domain=Domain(reduction_cases(), "biuf"),
@@ -177,10 +205,6 @@ ALL: Op = Op(
 
 
 # ---------------------------------------------------------------------------- argmax and argmin
-
-
-def _index(check: Check, x: TensorType, **_: Any) -> DType:
-    return int64
 
 
 def _arg_shape(check: Check, x: TensorType, axis: Any, keepdims: bool) -> Shape:
@@ -199,6 +223,10 @@ def _arg_build(op: Op, x: Tensor, axis: Any, keepdims: bool, name: str | None) -
     return make(op, (x,), {"axis": axis, "keepdims": bool(keepdims)}, name)
 
 
+def _arg_element(kind: str, index: Index, x: Source, axis: int, keepdims: bool) -> Scalar:
+    return reduced_along(kind, index, x, (axis,), keepdims)
+
+
 _ARG_DOMAIN = Domain(
     tuple(
         case for case in reduction_cases(nonempty=True) if not isinstance(case.attrs["axis"], tuple)
@@ -206,8 +234,9 @@ _ARG_DOMAIN = Domain(
     "biuf",
 )
 ARGMAX: Op = Op(
-    "argmax", "reduction", ("x",), _index, _arg_shape,
+    "argmax", "reduction", ("x",), index_dtype, _arg_shape,
     oracle=lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
+    element=functools.partial(_arg_element, "argmax"),
     build=lambda x, axis=None, keepdims=False, name=None: (
         _arg_build(ARGMAX, x, axis, keepdims, name)
     ),
@@ -216,8 +245,9 @@ ARGMAX: Op = Op(
     cuts="an index has no gradient",
 )  # fmt: skip
 ARGMIN: Op = Op(
-    "argmin", "reduction", ("x",), _index, _arg_shape,
+    "argmin", "reduction", ("x",), index_dtype, _arg_shape,
     oracle=lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
+    element=functools.partial(_arg_element, "argmin"),
     build=lambda x, axis=None, keepdims=False, name=None: (
         _arg_build(ARGMIN, x, axis, keepdims, name)
     ),
@@ -324,8 +354,7 @@ def count_nonzero(
     """
     tensor = as_tensor(x)
     flags = tensor if tensor.dtype is bool_ else not_equal(tensor, 0)
-    total: Tensor = flags.sum(axis, keepdims, name=name)  # type: ignore[call-arg]
-    return total
+    return flags.sum(axis, keepdims, name=name)
 
 
 @trimmed

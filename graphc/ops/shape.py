@@ -15,6 +15,7 @@ from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape, floordiv, product
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import reshaped
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition, replaced
 from graphc.ops.domain import Domain, cases
@@ -93,6 +94,7 @@ RESHAPE = Op(
     dtype=same_dtype,
     shape=_reshape_shape,
     oracle=_reshape_oracle,
+    element=lambda index, x, shape: x(*reshaped(index, shape, x.shape)),
     build=_reshape_build,
     vjp=lambda g, y, x, shape: _reshape_build(g, x.shape),
     rankless=lambda shape: tuple(Dim.symbol() if d == -1 else d for d in shape),
@@ -162,6 +164,7 @@ TRANSPOSE = Op(
     dtype=same_dtype,
     shape=_transpose_shape,
     oracle=lambda x, axes: np.transpose(x, axes),
+    element=lambda index, x, axes: x(*(index[axes.index(k)] for k in range(len(axes)))),
     build=_transpose_build,
     vjp=_transpose_vjp,
     rankless=lambda axes: None if axes is None else tuple(Dim.symbol() for _ in axes),
@@ -295,8 +298,3 @@ def ravel(x: Any, *, name: str | None = None) -> Tensor:
 def check_of(builder: Any, *tensors: Tensor) -> Check:
     """The check of one application of a builder that a decorator made."""
     return Check(builder.op, tensors, {})
-
-
-def size_tuple(dims: Sequence[Dimension]) -> tuple[Dimension, ...]:
-    """Sizes as attributes hold them."""
-    return tuple(d if isinstance(d, Dim) else int(d) for d in dims)

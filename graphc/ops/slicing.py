@@ -14,15 +14,17 @@ import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape, derived, floordiv, is_nonnegative
-from graphc.dtypes import DType
+from graphc.dtypes import Array, DType
 from graphc.errors import DTypeError
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, Source, affine, conjunction, is_within, quotient
+from graphc.kernel import cast as cast_element
+from graphc.kernel import where as choose
 from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.domain import cases
 from graphc.ops.source import full_of
+from graphc.scalar import Scalar
 from graphc.types import TensorType
-
-Array = np.ndarray[Any, Any]
 
 # ---------------------------------------------------------------------------- slice
 
@@ -82,11 +84,18 @@ def _slice_vjp(
     return unslice_build(g, starts, steps, x.shape)
 
 
+def _slice_element(
+    index: Index, x: Source, starts: Shape, lengths: Shape, steps: tuple[int, ...]
+) -> Scalar:
+    return x(*(affine(i, step, s) for i, s, step in zip(index, starts, steps, strict=True)))
+
+
 SLICE = Op(
     "slice", "view", ("x",),
     dtype=same_dtype,
     shape=_slice_shape,
     oracle=lambda x, starts, lengths, steps: x[selection(x.shape, starts, lengths, steps)],
+    element=_slice_element,
     build=slice_build,
     vjp=_slice_vjp,
     rankless=lambda starts, lengths, steps: lengths,
@@ -133,11 +142,26 @@ def unslice_build(
     return make(UNSLICE, (x,), attrs, name)
 
 
+def _sources_of(index: Index, starts: Shape, steps: tuple[int, ...]) -> tuple[Index, list[Scalar]]:
+    """Where in a slice an element lies, and on which conditions (beside its bounds) it does."""
+    axes = zip(index, starts, steps, strict=True)
+    places = [quotient(affine(i, 1, -start), step) for i, start, step in axes]
+    return tuple(place for place, _ in places), [hit for _, hit in places if hit is not None]
+
+
+def _unslice_element(
+    index: Index, x: Source, starts: Shape, steps: tuple[int, ...], shape: Shape, value: Any
+) -> Scalar:
+    place, hits = _sources_of(index, starts, steps)
+    return choose(conjunction(hits), x.within(place, value), cast_element(value, x.dtype))
+
+
 UNSLICE = Op(
     "unslice", "view", ("x",),
     dtype=same_dtype,
     shape=_unslice_shape,
     oracle=_unslice_oracle,
+    element=_unslice_element,
     build=unslice_build,
     vjp=lambda g, y, x, starts, steps, shape, value: slice_build(g, starts, x.shape, steps),
     rankless=lambda starts, steps, shape, value: shape,
@@ -159,6 +183,15 @@ def _update_oracle(x: Array, updates: Array, starts: Any, steps: Any) -> Array:
     updated = np.array(x)
     updated[selection(x.shape, starts, updates.shape, steps)] = updates
     return updated
+
+
+def _update_element(
+    index: Index, x: Source, updates: Source, starts: Shape, steps: tuple[int, ...]
+) -> Scalar:
+    place, hits = _sources_of(index, starts, steps)
+    inside = is_within(place, updates.shape)
+    condition = conjunction([*hits, *([] if inside is None else [inside])])
+    return choose(condition, updates.within(place, 0), x(*index))
 
 
 def _update_shape(
@@ -190,6 +223,7 @@ SLICE_UPDATE = Op(
     dtype=same_dtype,
     shape=_update_shape,
     oracle=_update_oracle,
+    element=_update_element,
     build=update_build,
     vjp=_update_vjp,
     domain=cases(

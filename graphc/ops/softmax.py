@@ -12,18 +12,15 @@ import numpy as np
 
 from graphc.build import Check, make
 from graphc.dims import Shape
-from graphc.dtypes import floating
+from graphc.dtypes import Array
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
-from graphc.ops.broadcast import cast, expand_reduced, same_dtype
+from graphc.ops.broadcast import as_floats, expand_reduced, same_dtype
 from graphc.ops.control import stop_gradient
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.elementary import exp, log
 from graphc.ops.reduce import max
-from graphc.ops.source import as_tensor
 from graphc.types import TensorType
-
-Array = np.ndarray[Any, Any]
 
 
 def _rowwise_shape(check: Check, x: TensorType, axis: int) -> Shape:
@@ -120,8 +117,7 @@ def softmax(x: Any, axis: int = -1, *, name: str | None = None) -> Tensor:
     >>> softmax([1000.0, 1000.0]).eval()
     array([0.5, 0.5], dtype=float32)
     """
-    tensor = as_tensor(x)
-    return _build(SOFTMAX, cast(tensor, floating(tensor.dtype)), axis, name)
+    return _build(SOFTMAX, as_floats(x), axis, name)
 
 
 @trimmed
@@ -133,5 +129,4 @@ def log_softmax(x: Any, axis: int = -1, *, name: str | None = None) -> Tensor:
     >>> log_softmax([0.0, 1000.0]).eval()
     array([-1000.,     0.], dtype=float32)
     """
-    tensor = as_tensor(x)
-    return _build(LOG_SOFTMAX, cast(tensor, floating(tensor.dtype)), axis, name)
+    return _build(LOG_SOFTMAX, as_floats(x), axis, name)

@@ -12,25 +12,19 @@ import numpy as np
 
 from graphc.build import Check, make, make_all
 from graphc.dims import Dimension, Shape, derived
-from graphc.dtypes import DType, int64
+from graphc.dtypes import Array, int64
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.along_axis import ADD_ALONG_AXIS, TAKE_ALONG_AXIS
 from graphc.ops.arrange import flip
+from graphc.ops.axes import index_dtype
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition
-from graphc.ops.contraction import promoted
+from graphc.ops.contraction import promoted_tensors
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.follow import as_dimension
 from graphc.ops.source import as_tensor, as_tensors, full_of
 from graphc.types import TensorType
-
-Array = np.ndarray[Any, Any]
-
-
-def _index(check: Check, *_: TensorType, **__: Any) -> DType:
-    return int64
-
 
 # ---------------------------------------------------------------------------- sort and argsort
 
@@ -74,7 +68,7 @@ SORT: Op = Op(
     domain=_DOMAIN,
 )  # fmt: skip
 ARGSORT: Op = Op(
-    "argsort", "opaque", ("x",), _index, _axis_shape,
+    "argsort", "opaque", ("x",), index_dtype, _axis_shape,
     oracle=lambda x, axis: np.argsort(x, axis=axis, kind="stable").astype(np.int64),
     build=lambda x, axis=-1, name=None: _build(ARGSORT, x, axis, name),
     domain=Domain(_DOMAIN.cases, "iuf"),
@@ -99,7 +93,7 @@ def sort(
     return flip(ordered, 0 if axis is None else axis, name=name)
 
 
-@composition("x", dtype=_index)
+@composition("x", dtype=index_dtype)
 def _descending_argsort(x: Any, axis: int | None, *, name: str | None = None) -> Tensor:
     """Ascending over the reversed operand, then reversed, so that ties keep their order."""
     if axis is None:
@@ -205,7 +199,7 @@ def _sorted_values(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 SEARCHSORTED: Op = Op(
-    "searchsorted", "opaque", ("ordered", "values"), _index, _search_shape,
+    "searchsorted", "opaque", ("ordered", "values"), index_dtype, _search_shape,
     oracle=lambda ordered, values, side: np.asarray(
         np.searchsorted(ordered, values, side=side), np.int64
     ),
@@ -232,5 +226,5 @@ def searchsorted(
     >>> searchsorted([10, 20, 30], [20, 25]).eval()
     array([1, 2])
     """
-    tensors = promoted(as_tensors((ordered, values)))
+    tensors = promoted_tensors(as_tensors((ordered, values)))
     return make(SEARCHSORTED, tensors, {"side": side}, name)

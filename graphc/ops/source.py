@@ -1,4 +1,4 @@
-"""Sources: tensors that come from no tensor. And `as_tensor`, which makes one of whatever users pass.
+"""Sources: tensors that come from no tensor. And `as_tensor`, which makes one of any value.
 
 Sizes in attributes may be symbolic: `full` over a symbolic shape, or `sizes`, the integer tensor of
 some dimensions, need no input; a run binds their symbols.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.build import Check, frozen_array, make
-from graphc.dims import Dim, Dimension, Shape
-from graphc.dtypes import DType, as_dtype, float32, floating, int64, promote, weak
-from graphc.errors import DTypeError, ShapeError, trimmed
+from graphc.dims import Dim, Shape
+from graphc.dtypes import DType, as_dtype, float64, int64, promote, weak
+from graphc.errors import DTypeError, ShapeError, brief, trimmed
 from graphc.graph import Op, Tensor
+from graphc.kernel import Index, cast, lift
 from graphc.ops.domain import Domain, cases
+from graphc.scalar import Scalar, apply, select
 from graphc.types import TensorType, declared_shape
 
 
@@ -58,7 +60,21 @@ def _attribute_shape(check: Check, *types: TensorType, shape: Shape, **_: Any) -
 
 
 def no_oracle(**_: Any) -> np.ndarray[Any, Any]:
+    """The oracle of a source that the runtime supplies."""
     raise AssertionError("the runtime supplies the values of placeholders and variables")
+
+
+def _sizes_element(index: Index, dims: Shape) -> Scalar:
+    """A table of a few sizes."""
+    element = lift(dims[-1] if dims else 0)
+    for place in reversed(range(len(dims) - 1)):
+        element = select(apply("equal", index[0], place), lift(dims[place]), element)
+    return element
+
+
+def _arange_element(index: Index, start: Any, step: Any, count: Any, dtype: DType) -> Scalar:
+    """In float64 or int64, as the oracle."""
+    return lift(start) + lift(step) * (cast(index[0], float64) if dtype.is_float else index[0])
 
 
 PLACEHOLDER = Op(
@@ -79,8 +95,9 @@ CONSTANT = Op(
 FULL = Op(
     "full", "source", (), _attribute_dtype, _attribute_shape,
     oracle=lambda value, shape, dtype: np.full(shape, value, dtype.numpy),
+    element=lambda index, value, shape, dtype: lift(value),
     domain=cases(
-        *(({"value": 3, "shape": shape, "dtype": as_dtype("float32")},) for shape in ((), (0,), (2, 3)))
+        *(({"value": 3, "shape": s, "dtype": as_dtype("float32")},) for s in ((), (0,), (2, 3)))
     ),
 )  # fmt: skip
 SIZES = Op(
@@ -88,6 +105,7 @@ SIZES = Op(
     dtype=lambda check, dims: int64,
     shape=lambda check, dims: (len(dims),),
     oracle=lambda dims: np.array(dims, np.int64),
+    element=_sizes_element,
     domain=cases(({"dims": (2, 3)},), ({"dims": ()},)),
 )  # fmt: skip
 SIZE = Op(
@@ -95,6 +113,7 @@ SIZE = Op(
     dtype=_attribute_dtype,
     shape=lambda check, dim, dtype: (),
     oracle=lambda dim, dtype: np.array(dim).astype(dtype.numpy),
+    element=lambda index, dim, dtype: lift(dim),
     domain=cases(({"dim": 3, "dtype": int64},)),
 )  # fmt: skip
 ARANGE = Op(
@@ -103,6 +122,7 @@ ARANGE = Op(
     oracle=lambda start, step, count, dtype: (
         start + step * np.arange(count, dtype=np.float64 if dtype.is_float else np.int64)
     ).astype(dtype.numpy),
+    element=_arange_element,
     domain=cases(
         *(({"start": 1, "step": 2, "count": n, "dtype": as_dtype("float32")},) for n in (0, 1, 4))
     ),
@@ -111,6 +131,9 @@ EYE = Op(
     "eye", "source", (), _attribute_dtype,
     shape=lambda check, rows, columns, offset, dtype: (rows, columns),
     oracle=lambda rows, columns, offset, dtype: np.eye(rows, columns, offset, dtype.numpy),
+    element=lambda index, rows, columns, offset, dtype: (
+        apply("equal", index[1] - index[0], lift(offset))
+    ),
     domain=cases(
         *(
             ({"rows": r, "columns": c, "offset": k, "dtype": as_dtype("float64")},)
@@ -132,12 +155,14 @@ def full_of(value: Any, shape: Shape, dtype: DType, name: str | None = None) -> 
 
 def array_of(value: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
     """NumPy's reading of a value, with Python floats as float32."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DTypeError("constant: it has masked elements: .filled(number) gives an array without")
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ShapeError(f"constant: rows must have equal lengths, got {_brief(value)}") from error
+        raise ShapeError(f"constant: rows must have equal lengths, got {brief(value)}") from error
     if array.dtype.kind not in "biuf":
-        raise DTypeError(f"constant: no dtype of graphc holds {_brief(value)} ({array.dtype})")
+        raise DTypeError(f"constant: no dtype of graphc holds {brief(value)} ({array.dtype})")
     explicit = isinstance(value, (np.ndarray, np.generic)) or _holds_arrays(value)
     if dtype is None:
         default = np.dtype(np.float32) if array.dtype == np.float64 else array.dtype
@@ -153,22 +178,15 @@ def _holds_arrays(value: Any) -> bool:
     return isinstance(first, (np.ndarray, np.generic)) or _holds_arrays(first)
 
 
-def _brief(value: Any) -> str:
-    text = repr(value).replace("\n", " ")
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _check_range(array: np.ndarray[Any, Any], dtype: DType) -> None:
     """Whole numbers must fit, and fractions must not be lost, in an explicit dtype."""
     if dtype.kind not in "iu" or array.size == 0:
         return
     if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
-        raise DTypeError(f"{dtype} holds no fractions, got {_brief(array.tolist())}")
+        raise DTypeError(f"{dtype} holds no fractions, got {brief(array.tolist())}")
     limits = np.iinfo(dtype.numpy)
     if int(array.min()) < limits.min or int(array.max()) > limits.max:
-        raise DTypeError(
-            f"{dtype} holds {limits.min} to {limits.max}, got {_brief(array.tolist())}"
-        )
+        raise DTypeError(f"{dtype} holds {limits.min} to {limits.max}, got {brief(array.tolist())}")
 
 
 def _check_weak(number: float, dtype: DType) -> None:
@@ -195,12 +213,12 @@ def as_tensor(value: Any, dtype: DType | None = None, like: DType | None = None)
         return full_of(value, (), kept)
     if isinstance(value, (list, tuple)) and _holds_tensors(value):
         raise DTypeError(
-            f"a list that holds tensors is no tensor: use g.stack({_brief(value)}) to make one"
+            f"a list that holds tensors is no tensor: use g.stack({brief(value)}) to make one"
         )
     if not isinstance(value, (np.ndarray, np.generic, list, tuple, numbers.Number)) and not hasattr(
         value, "__array__"
     ):
-        raise DTypeError(f"no tensor can be made of {_brief(value)} ({type(value).__name__})")
+        raise DTypeError(f"no tensor can be made of {brief(value)} ({type(value).__name__})")
     return literal(array_of(value, dtype))
 
 
@@ -251,6 +269,8 @@ def placeholder(dtype: Any = "float32", shape: Any = None, name: str | None = No
     >>> placeholder("float32", ["batch", 784], name="x")
     <placeholder 'x': f32[batch,784] at <doctest graphc.ops.source.placeholder[0]>:1>
     """
+    if isinstance(dtype, (list, tuple)) or dtype is None:
+        raise DTypeError(f"placeholder: the dtype comes first, then the shape, got dtype={dtype!r}")
     attrs = {"dtype": as_dtype(dtype), "shape": declared_shape(shape)}
     return make(PLACEHOLDER, (), attrs, name)
 
@@ -298,6 +318,11 @@ class Variable(Tensor):
     ) -> None:
         value = initial_value() if callable(initial_value) else initial_value
         kept = None if dtype is None else as_dtype(dtype)
+        if not isinstance(trainable, (bool, np.bool_)):
+            raise DTypeError(
+                f"Variable: trainable must be True or False, got {trainable!r}; a name is name=, "
+                "a dtype dtype="
+            )
         if isinstance(value, Tensor):
             initial = value if kept is None or value.dtype is kept else value.astype(kept)
         else:
@@ -308,17 +333,8 @@ class Variable(Tensor):
         self.initial = initial
         self.trainable = bool(trainable)
 
-
-def float_or(dtype: Any, otherwise: DType) -> DType:
-    """A dtype argument that may be left out."""
-    return otherwise if dtype is None else as_dtype(dtype)
-
-
-def as_float(tensor: Tensor) -> DType:
-    """The floating type that a tensor's floating functions have."""
-    return floating(tensor.dtype)
-
-
-def dimension_of(value: Dimension | Any) -> Dimension:
-    """A size argument that is an int or a `Dim`."""
-    return value if isinstance(value, Dim) else int(value)
+    def __deepcopy__(self, memo: Any) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is not copied with what holds it: two copies would share one value or start "
+            "apart; Variable(v) makes another one that starts with the initial value of v"
+        )

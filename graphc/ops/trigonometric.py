@@ -271,7 +271,7 @@ def arctanh(x: Any, *, name: str | None = None) -> Tensor:
 
 
 def _scaled_angle(x: Any, factor: float, name: str | None) -> Tensor:
-    (angle,) = common_operands(sin.op, (x,), in_floats, "biuf")  # type: ignore[attr-defined]
+    (angle,) = common_operands(sin.op, (x,), in_floats, "biuf")  # type: ignore[attr-defined]  # pointwise builders carry their op
     return multiply(angle, factor, name=name)
 
 

@@ -8,16 +8,29 @@ Images are `[batch, height, width, channels]` inside; other layouts are transpos
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphc.build import Check
-from graphc.dims import Dim, Dimension, exact_quotient, floordiv
+from graphc.dims import Dim, Dimension, Shape, derived, exact_quotient, floordiv
+from graphc.dtypes import Array
 from graphc.graph import Tensor
+from graphc.kernel import (
+    Index,
+    Number,
+    Source,
+    affine,
+    cast,
+    conjunction,
+    is_within,
+    quotient,
+    where,
+)
 from graphc.ops.shape import transpose
+from graphc.scalar import Scalar
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = Any  # "SAME", or ((top, bottom), (left, right))
 
@@ -157,6 +170,17 @@ def padded(x: Array, cells: tuple[Pair, Pair], value: Any = 0) -> Array:
     return result
 
 
+def wide(dtype: Any) -> Any:
+    """The NumPy dtype in which an oracle adds up: float32 for float16."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def require_windows(g: Array, counts: Pair) -> None:
+    """In a run: the cotangent must have one cell a window, else a ValueError."""
+    if g.shape[1:3] != counts:
+        raise ValueError(f"g must have {list(counts)} windows, but has {list(g.shape[1:3])}")
+
+
 def cropped(x: Array, cells: tuple[Pair, Pair], sizes: tuple[int, int]) -> Array:
     """The images without their border."""
     top, left = cells[0][0], cells[1][0]
@@ -174,3 +198,62 @@ def taps(
             left = column * dilations[1]
             end = left + (counts[1] - 1) * strides[1] + 1 if counts[1] else left
             yield row, column, x[:, rows, left : end : strides[1]]
+
+
+# ---------------------------------------------------------------------------- formulas
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows over the two middle axes of images, as formulas."""
+
+    sizes: Shape
+    kernel: Shape
+    strides: Pair
+    padding: Padding
+    dilations: Pair = (1, 1)
+    all_exist: bool = True  # no formula asks what a window sees that there is not
+
+    @property
+    def before(self) -> Shape:
+        """Cells of padding above and to the left."""
+        if self.padding != "SAME":
+            return self.padding[0][0], self.padding[1][0]
+        return tuple(map(_same_before, self.sizes, self.kernel, self.strides, self.dilations))
+
+    def cells(self, window: Index, tap: Index) -> Index:
+        """The cell of the image, or of its padding, that a window sees at a tap."""
+        parts = zip(window, tap, self.strides, self.dilations, self.before, strict=True)
+        return tuple(affine(affine(o, s) + affine(t, d), 1, -b) for o, t, s, d, b in parts)
+
+    def seen(self, x: Source, window: Index, tap: Index, outside: Number) -> Scalar:
+        """The cell of `x` at `window = (batch, row, column, channel)` and a tap."""
+        place = (window[0], *self.cells(window[1:3], tap), window[3])
+        if self.padding == NONE and self.all_exist:
+            return x(*place)
+        return x.within(place, outside)
+
+    def is_real(self, window: Index, tap: Index) -> Scalar | None:
+        """Whether what is seen is a cell of the image, not of its padding (None: always)."""
+        return None if self.padding == NONE else is_within(self.cells(window, tap), self.sizes)
+
+    def windows(self, cell: Index, tap: Index) -> tuple[Index, Scalar | None]:
+        """The window that sees a cell at a tap, and on which condition one does.
+
+        Whether there are so many windows is not in the condition.
+        """
+        parts = zip(cell, tap, self.strides, self.dilations, self.before, strict=True)
+        found = [quotient(affine(c, 1, b) - affine(t, d), s) for c, t, s, d, b in parts]
+        hits = [hit for _, hit in found if hit is not None]
+        return tuple(window for window, _ in found), conjunction(hits)
+
+    def given(self, g: Source, cell: Index, tap: Index, channel: Scalar) -> Scalar:
+        """What the window that sees a cell at a tap holds in `g`: 0 where there is none."""
+        window, hit = self.windows(cell[1:3], tap)
+        return where(hit, g.within((cell[0], *window, channel), 0), cast(0, g.dtype))
+
+
+def _same_before(size: Dimension, taps: Dimension, stride: int, dilation: int) -> Dimension:
+    """`same_cells`, for sizes that a run may decide."""
+    counts = floordiv(size + (stride - 1), stride)
+    return floordiv(derived("max", (counts - 1) * stride + extent(taps, dilation) - size, 0), 2)

@@ -11,7 +11,8 @@ from graphc.ops.elementary import expm1, log
 from graphc.ops.powers import sqrt
 from graphc.ops.select import maximum
 from graphc.optim.adaptive import average
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site, require_share
+from graphc.optim.base import Optimiser, Options, Rate, Site, require_share
+from graphc.optim.schedules import Number
 
 
 def debias(at: Site, beta: Number) -> Tensor:

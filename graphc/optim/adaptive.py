@@ -8,7 +8,8 @@ from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.powers import sqrt
 from graphc.ops.select import maximum
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site, require_share
+from graphc.optim.base import Optimiser, Options, Rate, Site, require_share
+from graphc.optim.schedules import Number
 
 
 def average(at: Site, slot: str, decay: Tensor, value: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ names are the base's business. Updates are fetches: nothing here runs anything.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypedDict
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias, TypedDict
 from graphc.build import describe
 from graphc.context import Scope, caller, name_scope, on_behalf, origin
 from graphc.dims import Shape
-from graphc.dtypes import float16, float32
+from graphc.dtypes import summed
 from graphc.errors import DTypeError, FetchError, GradientError, ShapeError, require, trimmed
 from graphc.graph import Tensor, topological
 from graphc.ops.gradient import flows, gradients
@@ -22,9 +23,8 @@ from graphc.ops.source import Variable, as_tensor, full_of
 from graphc.ops.state import Group, Update, assign, assign_add, group
 from graphc.optim.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 from graphc.optim.crossed import refuse_crossed
-from graphc.optim.schedules import Schedule
+from graphc.optim.schedules import Number, Schedule
 
-Number: TypeAlias = "float | Tensor"  # a hyperparameter
 Rate: TypeAlias = "float | Tensor | Schedule | Callable[[Tensor], Tensor | float]"
 Pairs: TypeAlias = "list[tuple[Tensor, Variable]]"
 
@@ -52,13 +52,13 @@ class Site:
     ...         return at.value + at.keep("v", 0.9 * at.slot("v") - at.rate * at.gradient)
     >>> w = g.Variable([1.0, -2.0])
     >>> HeavyBall(0.5).minimize(g.sum(w * w))
-    <group of 3 updates>
+    <group of 2 updates>
     """
 
     def __init__(
         self, optimiser: Optimiser, variable: Variable, gradient: Tensor, unclipped: Tensor
     ) -> None:
-        self.dtype = float32 if variable.dtype is float16 else variable.dtype
+        self.dtype = summed(variable.dtype)
         self.variable = variable
         self.value = variable.astype(self.dtype)
         self.gradient = gradient.astype(self.dtype)
@@ -125,7 +125,10 @@ class Optimiser(ABC):
         clip_norm: Number | None = None,
         global_clip_norm: Number | None = None,
         clip_value: float | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise _unknown_option(type(self), next(iter(unknown)))
         if isinstance(learning_rate, (int, float)):
             rule = "learning_rate must not be negative"
             require(learning_rate >= 0, type(self).__name__, rule, learning_rate)
@@ -201,7 +204,7 @@ class Optimiser(ABC):
     def minimize(self, loss: Tensor, variables: Sequence[Variable] | None = None) -> Group:
         """Updates that lower a scalar loss by one step; fetch them to take it.
 
-        `variables` None: all trainable variables that the loss's gradient reaches.
+        `variables`: one or several; None: all trainable ones that the loss's gradient reaches.
         """
         return self.apply(self.gradients(loss, variables))
 
@@ -290,10 +293,20 @@ def _check_loss(loss: Tensor) -> None:
     refuse_crossed(loss)
 
 
-def _checked(variables: Sequence[Any]) -> list[Variable]:
-    """Distinct floating variables, or an error that says which is not."""
+def _unknown_option(optimiser: type[Optimiser], option: str) -> TypeError:
+    own = [p for p in inspect.signature(optimiser).parameters if p not in ("options", "unknown")]
+    names = ", ".join(dict.fromkeys((*own, *Options.__annotations__)))
+    return TypeError(
+        f"{optimiser.__name__}: there is no option {option!r}; there are {names}\n"
+        f"  {optimiser.__name__} was called at {origin()[0]}"
+    )
+
+
+def _checked(variables: Any) -> list[Variable]:
+    """Distinct floating variables (one, or several), or an error that says which is not."""
     seen: set[Variable] = set()
-    for variable in variables:
+    listed = [variables] if isinstance(variables, Tensor) else variables
+    for variable in listed:
         if not isinstance(variable, Variable):
             kind = describe(variable) if isinstance(variable, Tensor) else repr(variable)
             raise DTypeError(f"minimize: only Variables can be trained, got {kind}")
@@ -305,4 +318,4 @@ def _checked(variables: Sequence[Any]) -> list[Variable]:
         if variable in seen:
             raise GradientError(f"minimize: {describe(variable)} must be given only once")
         seen.add(variable)
-    return list(variables)
+    return list(listed)

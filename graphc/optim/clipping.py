@@ -12,8 +12,8 @@ from functools import reduce
 from typing import Any
 
 from graphc.build import describe
-from graphc.dtypes import float16, float32, promote
-from graphc.errors import DTypeError, trimmed
+from graphc.dtypes import promote, summed
+from graphc.errors import DTypeError, require, trimmed
 from graphc.graph import Tensor
 from graphc.ops.control import named
 from graphc.ops.powers import sqrt
@@ -23,7 +23,7 @@ from graphc.ops.source import as_tensor
 
 def _squares(tensor: Tensor, axis: Any, keepdims: bool) -> Tensor:
     """The sum of squares, in float32 for float16, whose squares overflow above 255."""
-    wide = tensor.astype(float32) if tensor.dtype is float16 else tensor
+    wide = tensor.astype(summed(tensor.dtype))
     return (wide * wide).sum(axis=axis, keepdims=keepdims)
 
 
@@ -72,8 +72,7 @@ def global_norm(tensors: Sequence[Any], *, name: str | None = None) -> Tensor:
     >>> global_norm([[3.0], [4.0]]).eval()
     array(5., dtype=float32)
     """
-    if not tensors:
-        raise ValueError("global_norm: takes at least one tensor, got none")
+    require(len(tensors) > 0, "global_norm", "tensors must not be empty", tensors)
     parts = [_squares(_float(t), None, keepdims=False) for t in tensors]
     dtype = reduce(promote, (part.dtype for part in parts))
     total = reduce(lambda a, b: a + b, (part.astype(dtype) for part in parts))

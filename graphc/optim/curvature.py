@@ -11,7 +11,8 @@ from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.gradient import gradients
 from graphc.ops.powers import sqrt
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site
+from graphc.optim.base import Optimiser, Options, Rate, Site
+from graphc.optim.schedules import Number
 from graphc.random import normal
 
 

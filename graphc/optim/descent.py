@@ -8,7 +8,8 @@ from graphc.errors import trimmed
 from graphc.graph import Tensor
 from graphc.ops.arith import sign
 from graphc.ops.select import maximum, minimum, where
-from graphc.optim.base import Number, Optimiser, Options, Rate, Site, require_share
+from graphc.optim.base import Optimiser, Options, Rate, Site, require_share
+from graphc.optim.schedules import Number
 
 
 class SGD(Optimiser):

@@ -20,7 +20,7 @@ from graphc.ops.select import maximum, minimum, where
 from graphc.ops.source import as_tensor
 from graphc.ops.trigonometric import cos
 
-Number: TypeAlias = "float | Tensor"
+Number: TypeAlias = "float | Tensor"  # a hyperparameter
 
 
 class Schedule:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -39,6 +40,8 @@ PIPELINE: tuple[Pass, ...] = (
     merge_common,
     remove_dead,
 )
+
+NEEDED = frozenset({"specialise", "differentiate"})  # what they replace has no program
 
 Observer: TypeAlias = Callable[[str, Graph, float], None]
 
@@ -77,7 +80,7 @@ def optimise(
     `observe` gets "build" and the graph as it came, then each pass's name, result and seconds. A
     pass that breaks the graph raises a CompileError with the graph before and after.
     """
-    skipped = config.skipped_passes()
+    skipped = _skipped()
     if observe is not None:
         observe("build", graph, 0.0)
     for step in pipeline:
@@ -92,6 +95,16 @@ def optimise(
         if observe is not None:
             observe(step.__name__, graph, time.perf_counter() - start)
     return graph
+
+
+def _skipped() -> frozenset[str]:
+    """The passes that `GRAPHC_SKIP` leaves out; a warning names what cannot be."""
+    wanted = config.skipped_passes()
+    known = {step.__name__ for step in PIPELINE} - NEEDED
+    for name in sorted(wanted - known):
+        why = "no graph runs without it" if name in NEEDED else "there is no such pass"
+        warnings.warn(f"GRAPHC_SKIP: {name} is not left out: {why}", stacklevel=4)
+    return wanted & known
 
 
 def _verified(name: str, before: Graph, after: Graph) -> None:

@@ -2,24 +2,21 @@
 
 Enters: any graph. Leaves: the same graph, where a node over constants is a `constant`, or a `full`
 where all its elements are one number (also of a symbolic shape). Bounded in size. An op that raises
-is left for the run, whose error names the line; ops that print, draw or call the user's code are
-never run here.
+or makes a NaN is left for the run, whose error or check names the line; ops that print, draw or
+call the user's code are never run here.
 """
 
 from __future__ import annotations
-
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphc.context import caller, on_behalf
 from graphc.dims import Dim, product
+from graphc.dtypes import Array
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import ARANGE, CONSTANT, EYE, FULL, SIZE, SIZES, full_of, literal
 from graphc.passes.sweep import protected, symbolic, uniform
 from graphc.rewriting import Rewriter
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
 
 LIMIT = 64 * 1024  # bytes of a result, unless its inputs are larger still
 FAMILIES = frozenset({"pointwise", "view", "reduction", "contraction", "opaque", "composite"})
@@ -49,13 +46,19 @@ def _value(tensor: Tensor, limit: int) -> Array | None:
 
 
 def _run(node: Node, arrays: list[Array]) -> Array | None:
-    """The value of a node; None where its oracle raises."""
+    """The value of a node; None where its oracle raises, or makes a NaN of what holds none."""
     try:
         with np.errstate(all="ignore"):
             result = np.asarray(node.op.oracle(*arrays, **node.attrs))
     except Exception:  # whatever it is, a run will raise it again, with the user's line
         return None
+    if _has_nan(result) and not any(map(_has_nan, arrays)):
+        return None
     return result.astype(node.types[0].dtype.numpy, copy=False)
+
+
+def _has_nan(array: Array) -> bool:
+    return array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
 def _as_source(array: Array, node: Node) -> Tensor:

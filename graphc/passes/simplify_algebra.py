@@ -131,7 +131,7 @@ def _unary(node: Node) -> Tensor | None:
         case Term("absolute", Term("absolute", _) as x):
             return x.tensor
         case Term("absolute", Term("negative", x)):
-            return replay(OPS["absolute"], (x.tensor,), {}, None)  # type: ignore[no-any-return]
+            return replay(OPS["absolute"], (x.tensor,), {}, None)  # type: ignore[no-any-return]  # absolute has one output
     return None
 
 
@@ -234,6 +234,7 @@ RULES: Mapping[str, Rule] = {
     "transpose": _transpose, "reshape": _reshape, "broadcast_to": _broadcast, "cast": _cast,
     "sum": _reduction, "prod": _reduction, "max": _reduction, "min": _reduction,
     "mean": _reduction, "identity": _pass_through, "stop_gradient": _pass_through,
+    "stand_in": lambda node: node.inputs[1],
 }  # fmt: skip
 
 

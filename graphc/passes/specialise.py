@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.build import ASSUMPTIONS, make, replay
-from graphc.context import Origin, caller, on_behalf
+from graphc.context import caller, on_behalf
 from graphc.dims import Dim, Dimension, Symbol, substitute
 from graphc.graph import Graph, Node, Tensor
-from graphc.ops.control import identity
+from graphc.ops.control import identity, stand_in
 from graphc.ops.source import PLACEHOLDER, VARIABLE
 from graphc.passes.sweep import protected
 from graphc.rewriting import Rewriter
@@ -86,37 +86,60 @@ def _learn(
                 learned[symbol] = after
 
 
-class _Specialiser:
-    """One walk: which nodes must be built again, and what has become of them."""
+class Specialiser:
+    """One walk: which nodes must be built again, and what has become of them.
+
+    `replaced` tensors are others from the start; `standing` ones are first built, then stood for.
+    """
 
     def __init__(
-        self, graph: Graph, replaced: Mapping[Tensor, Tensor], values: Mapping[Symbol, Dimension]
+        self,
+        graph: Graph,
+        replaced: Mapping[Tensor, Tensor],
+        values: Mapping[Symbol, Dimension],
+        standing: Mapping[Tensor, Tensor] | None = None,
     ) -> None:
+        self._graph = graph
         self._values = values
+        self._standing: dict[Node, list[tuple[Tensor, Tensor]]] = {}
+        for old, new in (standing or {}).items():
+            self._standing.setdefault(old.node, []).append((old, new))
         self.learned: dict[Symbol, Dimension] = {}
         self._kept = protected(graph)
         self._rewriter = Rewriter({old: new for old, new in replaced.items() if old is not new})
         self.resolve = self._rewriter.resolve
 
-    def walk(self, graph: Graph, source: Origin) -> None:
-        """Go over all nodes, inputs first."""
-        values, visit = self._values, self._rewriter.visit
-        for node in graph.nodes:
-            current = visit(node)
-            attrs = substitute_attrs(node.attrs, values) if values and node.attrs else node.attrs
-            if node.op is VARIABLE:
-                continue  # a variable is itself, and what a session stores by
-            if node.settled and attrs is node.attrs and not _retyped(current, node):
-                continue
-            if not node.inputs and attrs is node.attrs:
-                continue
-            source.where, source.scope = node.where, node.scope
-            fresh = Node(
-                node.op, current.inputs, attrs, node.types, node.name, node.scope, node.where, False
-            )
-            outputs = _replay(fresh, node in self._kept)
-            _learn(node.types, outputs, self.learned)
-            self._rewriter.replace(node, outputs)
+    def walk(self, inputs: Sequence[Tensor]) -> Graph:
+        """The graph after a walk over all its nodes, inputs first; the same if none changed."""
+        graph = self._graph
+        with on_behalf(caller(), None) as source:
+            for node in graph.nodes:
+                source.where, source.scope = node.where, node.scope
+                self._visit(node)
+                for old, new in self._standing.get(node, ()):
+                    self._rewriter.redirect(old, stand_in(self.resolve(old), new))
+        roots = [self.resolve(t) for t in graph.roots]
+        pairs = zip((*roots, *inputs), (*graph.roots, *graph.inputs), strict=True)
+        if all(new is old for new, old in pairs):
+            return graph
+        return graph.with_roots(roots, inputs)
+
+    def _visit(self, node: Node) -> None:
+        """Build one node again, where there is a reason to."""
+        current, values = self._rewriter.visit(node), self._values
+        attrs = substitute_attrs(node.attrs, values) if values and node.attrs else node.attrs
+        if node.op is VARIABLE:
+            return  # a variable is itself, and what a session stores by
+        if node.settled and attrs is node.attrs and not _retyped(current, node):
+            return
+        if not node.inputs and attrs is node.attrs:
+            return
+        fresh = Node(
+            node.op, current.inputs, attrs, node.types, node.name, node.scope, node.where, False
+        )
+        outputs = _replay(fresh, node in self._kept)
+        _learn(node.types, outputs, self.learned)
+        self._rewriter.replace(node, outputs)
 
 
 def _retyped(current: Node, node: Node) -> bool:
@@ -132,15 +155,8 @@ def _once(
 ) -> tuple[Graph, dict[Symbol, Dimension]]:
     assumptions = ASSUMPTIONS.get()
     replaced = _inputs(graph, assumptions.types if assumptions else {}, values)
-    specialiser = _Specialiser(graph, replaced, values)
-    with on_behalf(caller(), None) as source:
-        specialiser.walk(graph, source)
-    roots = [specialiser.resolve(t) for t in graph.roots]
-    inputs = [replaced[t] for t in graph.inputs]
-    pairs = zip((*roots, *inputs), (*graph.roots, *graph.inputs), strict=True)
-    if all(new is old for new, old in pairs):
-        return graph, specialiser.learned
-    return graph.with_roots(roots, inputs), specialiser.learned
+    specialiser = Specialiser(graph, replaced, values)
+    return specialiser.walk([replaced[t] for t in graph.inputs]), specialiser.learned
 
 
 def specialise(graph: Graph) -> Graph:

@@ -15,8 +15,6 @@ from graphc.ops.random import is_unkeyed
 from graphc.ops.source import CONSTANT, FULL
 from graphc.passes.sweep import uniform
 
-NOTHING: Mapping[str, Any] = {}
-
 
 class Term:
     """One tensor in a pattern: its op's name and its operands `a`, `b`, `c`."""

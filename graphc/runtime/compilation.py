@@ -13,16 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.build import assuming, describe
+from graphc.build import apply, assuming, describe
+from graphc.context import on_behalf
 from graphc.dims import Dim, Dimension, Symbol, evaluate
+from graphc.dtypes import Array
 from graphc.errors import ShapeError
-from graphc.graph import Graph, Tensor
+from graphc.graph import Graph, Op, Tensor
+from graphc.ops.follow import elements
+from graphc.ops.measure import shape as shape_of
 from graphc.ops.source import PLACEHOLDER, Variable
 from graphc.passes import observers, optimise
 from graphc.passes.dump import requested_dump
-from graphc.runtime.device import Array, Device, Environment, Program
+from graphc.runtime.device import Device, Environment, Program
 from graphc.runtime.feeds import bind_sizes, check_expressions, missing, missing_error
 from graphc.types import Assumptions, TensorType
+
+SHAPE: Op = shape_of.op  # type: ignore[attr-defined]  # a composition's builder has its op
 
 
 @dataclass(slots=True)
@@ -53,29 +59,10 @@ class Sizes(dict[Symbol, int]):
         self._element = element
 
     def __missing__(self, symbol: Symbol) -> int:
-        if symbol.source is None:
+        if symbol.source is None and symbol.owner is None:
             raise KeyError(symbol)
         self[symbol] = self._element(symbol, self)
         return self[symbol]
-
-
-def _elements(graph: Graph) -> list[Symbol]:
-    """The symbols among a graph's sizes whose values are elements of tensors."""
-    found: dict[Symbol, None] = {}
-    for node in graph.nodes:
-        for type in node.types:
-            _gather(type.shape, found)
-        for value in node.attrs.values():
-            _gather(value, found)
-    return list(found)
-
-
-def _gather(value: Any, found: dict[Symbol, None]) -> None:
-    if isinstance(value, Dim):
-        found.update((s, None) for s in value.symbols() if s.source is not None)
-    elif isinstance(value, tuple):
-        for part in value:
-            _gather(part, found)
 
 
 @dataclass(slots=True)
@@ -90,14 +77,15 @@ class FetchSet:
     _types: dict[tuple[int, ...], list[TensorType]] = field(default_factory=dict)
     _fed: dict[Tensor, Tensor] = field(default_factory=dict)  # to the input that each stands for
     _values: dict[Tensor, FetchSet] = field(default_factory=dict)
+    _shapes: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if absent := missing(self.graph):
             raise missing_error(self.graph, absent)
         self._fed = {tensor: tensor for tensor in self.graph.inputs}
         self.variables = [t for t in self.graph.tensors() if isinstance(t, Variable)]
-        for symbol in _elements(self.graph):
-            read = self.value(symbol.source[0]).variables
+        for symbol in elements(self.graph):
+            read = self.value(self.measured(symbol)[0]).variables
             self.variables += [v for v in read if v not in self.variables]
 
     def _refined(self, arrays: Sequence[Array]) -> list[TensorType]:
@@ -126,8 +114,8 @@ class FetchSet:
         types = self._refined(arrays)
         bound = bind_sizes(self.graph.inputs, types, arrays)
         check_expressions(self.graph.inputs, arrays, bound)
-        elements = _Elements(self, arrays, variables, entropy)
-        sizes = Sizes({**outer, **bound} if outer else bound, elements)
+        computed = _Elements(self, arrays, variables, entropy)
+        sizes = Sizes({**outer, **bound} if outer else bound, computed)
         ranks = tuple(array.ndim for array in arrays)
         for compilation in self.compilations:
             if compilation.ranks == ranks and compilation.holds(sizes):
@@ -138,6 +126,17 @@ class FetchSet:
         for symbol in compilation.elements:
             sizes[symbol]  # so that none is computed in the midst of a run
         return compilation, Environment(sizes, variables, entropy)
+
+    def measured(self, symbol: Symbol) -> tuple[Tensor, int]:
+        """The integer tensor that a size is an element of, and which."""
+        if symbol.source is not None:
+            tensor, place = symbol.source
+            return tensor, place
+        owner, axis = symbol.owner
+        if owner not in self._shapes:
+            with on_behalf(owner.node.where, owner.node.scope):
+                self._shapes[owner] = apply(SHAPE, (owner,), {}, None)
+        return self._shapes[owner], axis
 
     def value(self, tensor: Tensor) -> FetchSet:
         """The fetch set of a tensor that sizes are elements of."""
@@ -177,7 +176,7 @@ class FetchSet:
             program,
             ranks,
             guards,
-            tuple(_elements(graph)),
+            tuple(elements(graph)),
             reason,
             seconds,
             len(graph.nodes),
@@ -210,14 +209,14 @@ class _Elements:
         self._computed: dict[Tensor, Array] = {}
 
     def __call__(self, symbol: Symbol, sizes: Sizes) -> int:
-        tensor, place = symbol.source
+        tensor, place = self._owner.measured(symbol)
         if tensor not in self._computed:
             value = self._owner.value(tensor)
             arrays = self._owner.feeds_of(value, self._arrays)
             compilation, environment = value.bind(arrays, *self._rest, sizes)
             self._computed[tensor] = compilation.program.run(arrays, environment)[0]
         array = self._computed[tensor]
-        if tensor.shape is None and array.ndim:
+        if symbol.source is not None and tensor.shape is None and array.ndim:
             raise ShapeError(
                 f"run: a size must be a scalar, got {array.dtype}{list(array.shape)}: "
                 f"{describe(tensor)}"

@@ -79,6 +79,7 @@ def devices() -> list[DeviceInfo]:
     """
     listed = [
         DeviceInfo("reference", processor(), True, "NumPy, node by node"),
+        DeviceInfo("interp", processor(), True, "kernels, interpreted in NumPy: slow, for tests"),
         DeviceInfo(
             "cpu", processor(), True, "NumPy too: native code comes with the native compiler"
         ),

@@ -14,10 +14,10 @@ import numpy as np
 
 from graphc.build import describe
 from graphc.dims import Dim, Symbol, evaluate
+from graphc.dtypes import Array
 from graphc.errors import FeedError
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import PLACEHOLDER
-from graphc.runtime.device import Array
 from graphc.types import TensorType
 
 MOST_LINES = 13  # an error has at most 15
@@ -42,10 +42,12 @@ def feed_items(feed_dict: Any) -> list[tuple[Tensor, Any]]:
 def _array(tensor: Tensor, value: Any) -> Array:
     """The value as an array of the tensor's dtype; ValueError says why not."""
     wanted = tensor.dtype.numpy
-    if isinstance(value, np.ndarray) and value.dtype == wanted:
+    if type(value) is np.ndarray and value.dtype == wanted:
         return value
     if isinstance(value, Tensor):
         raise ValueError("a feed must be an array, not a tensor: run that tensor first")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError("it has masked elements: .filled(number) gives an array without")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -59,7 +61,7 @@ def _array(tensor: Tensor, value: Any) -> Array:
     if array.dtype.kind in "iu" and wanted.kind in "iu":
         limits = np.iinfo(wanted)
         if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
-            raise ValueError(f"values up to {int(abs(array).max())} do not fit {wanted}")
+            raise ValueError(f"values from {array.min()} to {array.max()} do not fit {wanted}")
     elif array.size == 0 and not isinstance(value, np.ndarray):
         pass  # an empty list has no kind
     elif not np.can_cast(array.dtype, wanted, "same_kind"):

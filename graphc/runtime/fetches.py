@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from graphc.errors import FetchError
+from graphc.errors import FetchError, brief
 from graphc.graph import Graph, Tensor
 from graphc.ops.state import Group, Update
 
@@ -20,7 +20,10 @@ Rebuild: TypeAlias = Callable[[Iterator[Any]], Any]
 def flatten(fetches: Any) -> tuple[list[Leaf], Rebuild]:
     """The leaves of a nesting, and what rebuilds it from one value a leaf."""
     leaves: list[Leaf] = []
-    return leaves, _flatten(fetches, leaves, "fetches")
+    try:
+        return leaves, _flatten(fetches, leaves, "fetches")
+    except RecursionError:
+        raise FetchError("run: fetches are nested too deeply, or hold themselves") from None
 
 
 def _flatten(value: Any, leaves: list[Leaf], path: str) -> Rebuild:
@@ -40,13 +43,8 @@ def _flatten(value: Any, leaves: list[Leaf], path: str) -> Rebuild:
         return lambda values: kind([part(values) for part in parts])
     raise FetchError(
         f"run: a fetch must be a tensor, a variable, an update, or lists, tuples and dicts of "
-        f"them, got {path} = {_brief(value)} ({type(value).__name__})"
+        f"them, got {path} = {brief(value, 40)} ({type(value).__name__})"
     )
-
-
-def _brief(value: Any) -> str:
-    text = repr(value).replace("\n", " ")
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def collect(leaves: Sequence[Leaf]) -> tuple[tuple[Tensor, ...], tuple[Update, ...]]:

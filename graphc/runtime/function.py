@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from graphc.build import describe
+from graphc.dims import Dim, Shape
 from graphc.dtypes import as_dtype
-from graphc.errors import FeedError, FetchError, trimmed
+from graphc.errors import DTypeError, FeedError, FetchError, ShapeError, trimmed
 from graphc.graph import Graph, Tensor
+from graphc.ops.broadcast import cast
 from graphc.ops.source import array_of, as_tensor, placeholder
 from graphc.ops.state import Group, Update, assign
-from graphc.rewriting import rewrite
 from graphc.runtime.fetches import flatten
+from graphc.runtime.given import given
+from graphc.runtime.locks import ForkLock
 from graphc.runtime.session import Session, entered
+
+_OPENING = ForkLock()  # two threads that come first must get the same one
 
 
 @functools.cache
@@ -25,7 +32,8 @@ def _process_session() -> Session:
 
 def default_session() -> Session:
     """The session whose `with` block this is (TensorFlow's rule), else the process's one."""
-    return entered() or _process_session()
+    with _OPENING():
+        return entered() or _process_session()
 
 
 @trimmed
@@ -58,14 +66,31 @@ def _updates(value: Any) -> list[Update]:
     if isinstance(value, Group):
         return list(value.updates)
     if isinstance(value, (list, tuple)) and any(isinstance(v, (Update, Group)) for v in value):
-        return [u for v in value for u in _updates(v)]
+        return [u for v in value for u in _updates(v if isinstance(v, (Update, Group)) else [v])]
     return [assign(variable, new) for variable, new in _pairs(value, "updates")]
 
 
-def _substitute(tensors: Sequence[Tensor], givens: Mapping[Tensor, Tensor]) -> list[Tensor]:
-    """The tensors with some of those they are made of replaced."""
-    graph = Graph(tuple(tensors), (), tuple(givens))
-    return list(rewrite(graph, lambda node: None, givens).outputs)
+def _given(old: Any, new: Any) -> Tensor:
+    """What a pair of `givens` puts in the place of `old`: a tensor of its dtype."""
+    if not isinstance(old, Tensor):
+        raise FetchError(f"function: givens must replace tensors, got {type(old).__name__}")
+    value = as_tensor(new, None if isinstance(new, Tensor) else old.dtype)
+    if not np.can_cast(value.dtype.numpy, old.dtype.numpy, "same_kind"):
+        raise DTypeError(f"function: givens must keep dtypes, got {value.type} for {_named(old)}")
+    known = old.shape is not None and value.shape is not None
+    if known and not _may_stand(old.shape, value.shape):  # type: ignore[arg-type]  # both known
+        raise ShapeError(f"function: givens must keep shapes, got {value.type} for {_named(old)}")
+    return cast(value, old.dtype)
+
+
+def _may_stand(old: Shape, new: Shape) -> bool:
+    return len(old) == len(new) and all(
+        a == b or isinstance(a, Dim) or isinstance(b, Dim) for a, b in zip(old, new, strict=True)
+    )
+
+
+def _named(tensor: Tensor) -> str:
+    return f"{tensor.type}: {describe(tensor)}"
 
 
 @trimmed
@@ -90,16 +115,15 @@ def function(
     leaves, rebuild = flatten([] if outputs is None else outputs)
     if not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise FetchError("function: outputs must be tensors; updates go into updates=")
-    replaced = {_key(old): as_tensor(new, old.dtype) for old, new in _pairs(givens, "givens")}
+    replaced = {old: _given(old, new) for old, new in _pairs(givens, "givens")}
     if replaced:
-        count = len(leaves)
-        roots = [*leaves, *(u.value for u in changes)]
-        tensors = _substitute(roots, replaced)  # type: ignore[arg-type]
-        leaves = list(tensors[:count])
+        graph = given(Graph(tuple(leaves), tuple((u.variable, u.value) for u in changes)), replaced)  # type: ignore[arg-type]  # tensors, as was checked
+        leaves = list(graph.outputs)
         changes = [
-            Update(u.variable, t, u.where) for u, t in zip(changes, tensors[count:], strict=True)
+            Update(u.variable, new, u.where)
+            for u, (_, new) in zip(changes, graph.updates, strict=True)
         ]
-    run = (session or default_session()).prepare([leaves, Group(tuple(changes))], list(inputs))
+    run = (session or default_session()).prepare([leaves, Group(tuple(changes))], inputs)
 
     @trimmed
     def call(*arrays: Any) -> Any:
@@ -109,18 +133,13 @@ def function(
     return call
 
 
-def _key(old: Any) -> Tensor:
-    if not isinstance(old, Tensor):
-        raise FetchError(f"function: givens must replace tensors, got {type(old).__name__}")
-    return old
-
-
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """A Python function of tensors, traced once for each combination of ranks and dtypes.
 
     Call it with arrays (or nestings of lists, tuples and dicts of them): sizes may change from
-    call to call without a new trace. It runs in the session of the `with` block it is called in,
-    else in the process's default one.
+    call to call without a new trace. Other arguments may be None, strings and bools, each value of
+    which is traced apart, so that the function may test them. It runs in the session of the `with`
+    block it is called in, else in the process's default one.
 
     >>> double = jit(lambda x: x * 2.0)
     >>> double([1.0, 2.0])
@@ -128,7 +147,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     traces: dict[Any, tuple[Any, list[Tensor]]] = {}
     prepared: dict[Any, tuple[Session, Callable[..., Any]]] = {}  # for the session used last
-    lock = threading.Lock()
+    lock = ForkLock()  # entered again where the function calls itself
 
     @functools.wraps(function)
     @trimmed
@@ -136,7 +155,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
         arrays: list[Any] = []
         shape = _take((args, kwargs), arrays)
         key = (shape, tuple((a.ndim, str(a.dtype)) for a in arrays))
-        with lock:
+        with lock():
             if key not in traces:
                 traces[key] = _trace(function, shape, arrays)
             session = default_session()
@@ -154,6 +173,8 @@ def _take(value: Any, arrays: list[Any]) -> Any:
         return ("dict", tuple((k, _take(v, arrays)) for k, v in value.items()))
     if isinstance(value, (tuple, list)) and not _is_numbers(value):
         return (type(value).__name__, tuple(_take(v, arrays) for v in value))
+    if value is None or isinstance(value, (str, bool)):
+        return ("value", value)
     if isinstance(value, Tensor):
         raise FeedError("jit: a jitted function is called with arrays, not with tensors")
     arrays.append(array_of(value, None))
@@ -173,15 +194,15 @@ def _give(shape: Any, tensors: Any) -> Any:
     if shape == "array":
         return next(tensors)
     kind, parts = shape
+    if kind == "value":
+        return parts
     if kind == "dict":
         return {k: _give(v, tensors) for k, v in parts}
     listed = [_give(part, tensors) for part in parts]
     return listed if kind == "list" else tuple(listed)
 
 
-def _trace(
-    function: Callable[..., Any], shape: Any, arrays: list[Any]
-) -> tuple[Any, list[Tensor]]:
+def _trace(function: Callable[..., Any], shape: Any, arrays: list[Any]) -> tuple[Any, list[Tensor]]:
     """What a function gives for placeholders of these types, and those placeholders."""
     inputs = [placeholder(as_dtype(a.dtype), [None] * a.ndim) for a in arrays]
     args, kwargs = _give(shape, iter(inputs))

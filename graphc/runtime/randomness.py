@@ -45,9 +45,7 @@ class Keys:
         def rule(node: Node) -> Tensor | None:
             if node not in keys:
                 return None
-            return make(
-                RANDOM_BITS, node.inputs, node.attrs | {"key": keys[node]}, node.name
-            )
+            return make(RANDOM_BITS, node.inputs, node.attrs | {"key": keys[node]}, node.name)
 
         return rewrite(graph, rule)
 

@@ -45,8 +45,9 @@ class CompileReport:
         self.count += 1
 
     def __str__(self) -> str:
+        rows = tuple(self.rows)  # other threads add to them
         lines = [f"{self.count} compilations on {self.device}"]
-        for number, row in enumerate(self.rows, self.count - len(self.rows)):
+        for number, row in enumerate(rows, self.count - len(rows)):
             lines.append(
                 f"{number}: {row.fetches}: {row.nodes} nodes in {1e3 * row.total:.1f} ms; "
                 f"{row.reason}"

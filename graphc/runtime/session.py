@@ -7,28 +7,31 @@ so that no update is lost.
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from graphc import hints
-from graphc.dtypes import uint64
+from graphc.build import describe
+from graphc.dtypes import Array, uint64
 from graphc.errors import DeviceError, FeedError, trimmed
 from graphc.graph import Graph, Tensor
 from graphc.ops.source import Variable
 from graphc.runtime import checkpoint
 from graphc.runtime.compilation import FetchSet
-from graphc.runtime.device import Array, Device
+from graphc.runtime.device import Device
 from graphc.runtime.feeds import convert, feed_items
 from graphc.runtime.fetches import Leaf, Rebuild, collect, flatten
+from graphc.runtime.given import fed_apart
+from graphc.runtime.interp.device import InterpDevice
+from graphc.runtime.locks import ForkLock
 from graphc.runtime.randomness import MASK, Keys, session_seed
 from graphc.runtime.reference.device import ReferenceDevice
 from graphc.runtime.report import CompileReport
-from graphc.runtime.variables import Values, in_dependency_order, is_literal
+from graphc.runtime.variables import Values, fit, in_dependency_order, is_literal
 
 CHECKS = (None, "nan")
 _ENTERED: ContextVar[tuple[Session, ...]] = ContextVar("graphc.sessions", default=())
@@ -39,16 +42,19 @@ def open_device(name: str) -> Device:
     """The device of a name. Until the native compiler exists, "cpu" is NumPy on the CPU."""
     if name in ("cpu", "reference"):
         return ReferenceDevice()
+    if name == "interp":
+        return InterpDevice()
     kind = str(name).partition(":")[0]
     if kind == "opencl":
         raise DeviceError('the device "opencl" is not part of this version; use device="cpu"')
-    raise DeviceError(f'there is no device {name!r}; there are "cpu" and "reference"')
+    raise DeviceError(f'there is no device {name!r}; there are "cpu", "interp" and "reference"')
 
 
 class Session:
     """Runs fetches on a device and keeps the values of variables between runs.
 
-    `device`: "cpu" or "reference" (NumPy, node by node). `seed` makes random numbers and random
+    `device`: "cpu", "reference" (NumPy, node by node) or "interp" (kernels, interpreted: slow, to
+    check code generators against). `seed` makes random numbers and random
     initial values reproducible; None draws a fresh seed. `check="nan"` makes a run stop at the
     first node that makes a NaN. `threads` limits a native device; the reference device has one.
     Inside its `with` block, a session is what `tensor.eval()`, `function` and `jit` use.
@@ -72,19 +78,17 @@ class Session:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise FeedError(f"Session: threads must be a positive int, got {threads!r}")
         self._device = open_device(device)
-        self._threads = threads
         self._check = check
         self._seed = session_seed(seed)
         self._runs = 0
         self._initializations: dict[str, int] = {}
         self._keys = Keys()
         self._values = Values()
-        self._restored: dict[str, Array] = {}
-        self._strict = True
-        self._sets: OrderedDict[Any, FetchSet] = OrderedDict()
+        self._restored = checkpoint.Restored()
+        self._sets: OrderedDict[Any, tuple[FetchSet, list[int]]] = OrderedDict()
         self._report = CompileReport(self._device.name)
-        self._lock = threading.RLock()  # guards all of the above
-        self._writing = threading.RLock()  # held through runs that write
+        self._lock = ForkLock()  # guards all of the above
+        self._writing = ForkLock()  # held through runs that write
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -102,7 +106,7 @@ class Session:
 
     def close(self) -> None:
         """Forget all values and programs; running anything afterwards is an error."""
-        with self._writing, self._lock:
+        with self._writing(), self._lock():
             self._closed = True
             self._values.clear()
             self._sets.clear()
@@ -126,7 +130,9 @@ class Session:
         """
         leaves, rebuild = flatten(fetches)
         items = feed_items(feed_dict)
-        return self._run(leaves, rebuild, [t for t, _ in items], convert(items))
+        arrays = convert(items)
+        compiled, used = self._fetch_set(leaves, [t for t, _ in items])
+        return self._run(compiled, used, leaves, rebuild, arrays)
 
     @trimmed
     def prepare(self, fetches: Any, feeds: Sequence[Tensor] = ()) -> Callable[..., Any]:
@@ -138,28 +144,31 @@ class Session:
         array(8., dtype=float32)
         """
         leaves, rebuild = flatten(fetches)
-        tensors = list(feeds)
-        feed_items(dict.fromkeys(tensors))  # for its check of the keys
+        tensors = _listed(feeds)
         order = sorted(range(len(tensors)), key=lambda i: _serial(tensors[i]))
         ordered = [tensors[i] for i in order]
-        self._fetch_set(leaves, ordered)
+        compiled, used = self._fetch_set(leaves, ordered)
 
         @trimmed
         def call(*arrays: Any) -> Any:
             if len(arrays) != len(tensors):
                 raise FeedError(f"run: {len(tensors)} arrays must be given, got {len(arrays)}")
             items = [(tensors[i], arrays[i]) for i in order]
-            return self._run(leaves, rebuild, ordered, convert(items))
+            return self._run(compiled, used, leaves, rebuild, convert(items))
 
         return call
 
     def _run(
-        self, leaves: Sequence[Leaf], rebuild: Rebuild, feeds: Sequence[Tensor], arrays: list[Array]
+        self,
+        compiled: FetchSet,
+        used: Sequence[int],
+        leaves: Sequence[Leaf],
+        rebuild: Rebuild,
+        arrays: Sequence[Array],
     ) -> Any:
-        compiled, used = self._fetch_set(leaves, feeds)
         chosen = [arrays[i] for i in used]
         if compiled.graph.updates:
-            with self._writing:
+            with self._writing():
                 outputs = self._execute(compiled, chosen, write=True)
         else:
             outputs = self._execute(compiled, chosen, write=False)
@@ -167,7 +176,8 @@ class Session:
         return rebuild(iter([next(values) if isinstance(x, Tensor) else None for x in leaves]))
 
     def _execute(self, compiled: FetchSet, arrays: list[Array], write: bool) -> list[Array]:
-        with self._lock:
+        with self._lock():
+            self._open()
             self._initialize(compiled.variables)
             variables = self._values.snapshot(compiled.variables)
             entropy = self._entropy(self._runs)
@@ -179,10 +189,14 @@ class Session:
         results = compilation.program.run(arrays, environment)
         count = len(compiled.graph.outputs)
         if write:
-            with self._lock:
+            fed = {id(array) for array in arrays}  # the caller may still write to these
+            results = [np.array(r) if id(r) in fed else r for r in results]
+            with self._lock():
                 written = dict(zip(compilation.targets, results[count:], strict=True))
                 for variable, array in written.items():
-                    self._values.fit(variable, array)  # type: ignore[arg-type]
+                    fit(variable, array)  # type: ignore[arg-type]
+                new = [v for v in written if v not in self._values]  # type: ignore[operator]
+                self._restored.pass_over(new)  # type: ignore[arg-type]
                 self._values.write(written)  # type: ignore[arg-type]
         owned = {id(array) for array in (*arrays, *variables.values(), *results[count:])}
         return [_own(array, owned) for array in results[:count]]
@@ -195,9 +209,8 @@ class Session:
     ) -> tuple[FetchSet, list[int]]:
         """The compiled form of some fetches, and which of the feeds it reads."""
         key = (tuple(leaves), tuple(feeds))
-        with self._lock:
-            if self._closed:
-                raise DeviceError("run: the session is closed")
+        with self._lock():
+            self._open()
             found = self._sets.get(key)
             if found is None:
                 found = self._sets[key] = self._make_set(leaves, feeds)
@@ -205,28 +218,30 @@ class Session:
                     self._sets.popitem(last=False)
             else:
                 self._sets.move_to_end(key)
-        read = set(found.graph.inputs)
-        return found, [i for i, t in enumerate(feeds) if t in read]
+        return found
 
-    def _make_set(self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]) -> FetchSet:
+    def _make_set(
+        self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]
+    ) -> tuple[FetchSet, list[int]]:
         outputs, updates = collect(leaves)
         graph = Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(feeds))
         read = set(graph.tensors()) | {v for v, _ in graph.updates}
-        used = tuple(t for t in feeds if t in read or _sizes_only(t))
-        graph = Graph(graph.outputs, graph.updates, used)
-        return FetchSet(self._keys.assign(graph), self._device, self._check)
+        used = [i for i, t in enumerate(feeds) if t in read or _sizes_only(t)]
+        graph = Graph(graph.outputs, graph.updates, tuple(feeds[i] for i in used))
+        graph = self._keys.assign(fed_apart(graph))
+        return FetchSet(graph, self._device, self._check), used
 
     # ------------------------------------------------------------------ variables
 
     def _initialize(self, variables: Sequence[Variable]) -> None:
         """Give every variable without a value its initial one, in dependency order."""
-        for variable in in_dependency_order(variables, self._values):
-            self._values.write({variable: self._initial(variable)})
+        order = in_dependency_order(variables, self._values)
+        restored = self._restored.claim(order)
+        for variable in order:
+            array = restored[variable] if variable in restored else self._initial(variable)
+            self._values.write({variable: array})
 
     def _initial(self, variable: Variable) -> Array:
-        restored = self._claim(variable)
-        if restored is not None:
-            return restored
         if is_literal(variable.initial):
             literal: Array = variable.initial.node.attrs["value"].array
             return literal
@@ -245,7 +260,7 @@ class Session:
         """The value of a variable now, as an array of your own."""
         if not isinstance(variable, Variable):
             raise FeedError(f"get: takes a Variable, got {type(variable).__name__}")
-        with self._lock:
+        with self._lock():
             self._open()
             self._initialize([variable])
             return self._values[variable].copy()
@@ -253,9 +268,11 @@ class Session:
     @trimmed
     def set(self, variable: Variable, value: Any) -> None:
         """Give a variable a value of its type (cast by same-kind rules)."""
-        with self._writing, self._lock:
+        with self._writing(), self._lock():
             self._open()
+            met = variable not in self._values
             self._values.set(variable, value)
+            self._restored.pass_over([variable] if met else [])
 
     @trimmed
     def initialize(self, variables: Sequence[Variable] | None = None) -> None:
@@ -263,14 +280,27 @@ class Session:
 
         None takes every variable that this session holds. First use does this by itself.
         """
-        with self._writing, self._lock:
+        with self._writing(), self._lock():
             self._open()
-            chosen = self._values.known() if variables is None else list(variables)
-            self._restored.clear()
+            chosen = self._chosen("initialize", variables)
+            self._restored = checkpoint.Restored()
             order = in_dependency_order(chosen, Values())
             for variable in order:
                 if variable in chosen or variable not in self._values:
                     self._values.write({variable: self._initial(variable)})
+
+    def _chosen(self, what: str, variables: Any) -> list[Variable]:
+        """The variables that an argument names; None: all that this session holds."""
+        if variables is None:
+            return self._values.known()
+        listed: list[Any] = [variables] if isinstance(variables, Tensor) else list(variables)
+        for variable in listed:
+            if not isinstance(variable, Variable):
+                raise FeedError(f"{what}: takes Variables, got {type(variable).__name__}")
+        return list(dict.fromkeys(listed))
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Session is not copied or pickled; save(path) keeps its variables")
 
     def _open(self) -> None:
         if self._closed:
@@ -286,13 +316,13 @@ class Session:
 
         The file is complete or the old one stays; it holds no code, and NumPy alone can read it.
         """
-        with self._writing, self._lock:
+        with self._writing(), self._lock():
             self._open()
-            chosen = self._values.known() if variables is None else list(variables)
+            chosen = self._chosen("save", variables)
             self._initialize(chosen)
             names = checkpoint.unique_names(chosen)
             arrays = {names[v]: self._values[v] for v in names}
-            arrays |= {k: a for k, a in self._restored.items() if k not in arrays}
+            arrays |= {k: a for k, a in self._restored.arrays.items() if k not in arrays}
         checkpoint.write(path, arrays)
 
     @trimmed
@@ -309,9 +339,9 @@ class Session:
         ones; `strict=False` restores what fits and leaves the rest.
         """
         arrays = checkpoint.read(path)
-        with self._writing, self._lock:
+        with self._writing(), self._lock():
             self._open()
-            chosen = self._values.known() if variables is None else list(variables)
+            chosen = self._chosen("restore", variables)
             names = checkpoint.unique_names(chosen)
             if strict and chosen:
                 differ = checkpoint.mismatch(list(names.values()), list(arrays))
@@ -319,29 +349,12 @@ class Session:
                     raise FeedError(f"restore: names must match those in {path}\n{differ}")
             written = {v: arrays[name] for v, name in names.items() if name in arrays}
             for variable, array in written.items():
-                self._values.fit(variable, array)
+                fit(variable, array)
             self._values.write(written)
-            self._restored = {k: a for k, a in arrays.items() if k not in set(names.values())}
-            self._strict = strict
-
-    def _claim(self, variable: Variable) -> Array | None:
-        """The value that a restored file has for a variable that is met only now."""
-        if not self._restored:
-            return None
-        name = variable.name
-        taken = {v.name for v in self._values.known()}
-        number = 0
-        while name in taken:
-            number += 1
-            name = f"{variable.name}_{number}"
-        array = self._restored.pop(name, None)
-        if array is None:
-            if not self._strict:
-                return None
-            differ = checkpoint.mismatch([name], list(self._restored))
-            raise FeedError(f"restore: names must match those in the file\n{differ}")
-        self._values.fit(variable, array)
-        return array
+            met = set(names.values())
+            left = {name: array for name, array in arrays.items() if name not in met}
+            taken = met | {variable.name for variable in self._values}
+            self._restored = checkpoint.Restored(left, strict, taken)
 
     # ------------------------------------------------------------------ seeing
 
@@ -357,6 +370,18 @@ def entered() -> Session | None:
 
 def _serial(tensor: Tensor) -> tuple[int, int]:
     return tensor.node.serial, tensor.index
+
+
+def _listed(feeds: Any) -> list[Tensor]:
+    """The feeds of a prepared callable: a list of tensors, each once."""
+    if isinstance(feeds, Tensor) or not isinstance(feeds, Iterable):
+        raise FeedError(f"run: the tensors to feed must be a list, got {feeds!r}")
+    tensors = list(feeds)
+    feed_items(dict.fromkeys(tensors))  # for its check of the keys
+    for place, tensor in enumerate(tensors):
+        if tensor in tensors[:place]:
+            raise FeedError(f"run: a tensor must be fed once, got {describe(tensor)} twice")
+    return tensors
 
 
 def _sizes_only(tensor: Tensor) -> bool:

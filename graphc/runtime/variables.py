@@ -5,17 +5,17 @@ Arrays in here are read-only, so a run may hand them to a program and keep them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from graphc.build import describe
+from graphc.dtypes import Array
 from graphc.errors import DTypeError, FeedError, ShapeError
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import Variable
-from graphc.runtime.device import Array
 from graphc.runtime.feeds import convert, missing
 
 
@@ -35,6 +35,9 @@ class Values:
 
     def __contains__(self, variable: Variable) -> bool:
         return variable in self._values
+
+    def __iter__(self) -> Iterator[Variable]:
+        return iter(list(self._values))
 
     def __getitem__(self, variable: Variable) -> Array:
         return self._values[variable]
@@ -60,26 +63,26 @@ class Values:
         """Store one value, cast by same-kind rules; its shape must be the variable's."""
         if not isinstance(variable, Variable):
             raise FeedError(f"set: takes a Variable, got {type(variable).__name__}")
-        [array] = convert([(variable, value)])
-        if array is value:
-            array = np.array(array)
+        [array] = map(np.array, convert([(variable, value)]))
+        array.flags.writeable = False
         self.write({variable: array})
 
-    def fit(self, variable: Variable, array: Array) -> None:
-        """Raise unless an array is a value of the variable."""
-        if array.dtype != variable.dtype.numpy:
-            raise DTypeError(
-                f"a value must have the variable's dtype, got {array.dtype}{list(array.shape)}\n"
-                f"  {describe(variable)} is {variable.type}"
-            )
-        shape = variable.shape or ()
-        if len(shape) != array.ndim or any(
-            isinstance(d, int) and d != n for d, n in zip(shape, array.shape, strict=True)
-        ):
-            raise ShapeError(
-                f"a value must have the variable's shape, got {array.dtype}{list(array.shape)}\n"
-                f"  {describe(variable)} is {variable.type}"
-            )
+
+def fit(variable: Variable, array: Array) -> None:
+    """Raise unless an array is a value of the variable."""
+    if array.dtype != variable.dtype.numpy:
+        raise DTypeError(
+            f"a value must have the variable's dtype, got {array.dtype}{list(array.shape)}\n"
+            f"  {describe(variable)} is {variable.type}"
+        )
+    shape = variable.shape or ()
+    if len(shape) != array.ndim or any(
+        isinstance(d, int) and d != n for d, n in zip(shape, array.shape, strict=True)
+    ):
+        raise ShapeError(
+            f"a value must have the variable's shape, got {array.dtype}{list(array.shape)}\n"
+            f"  {describe(variable)} is {variable.type}"
+        )
 
 
 def in_dependency_order(variables: Iterable[Variable], values: Values) -> list[Variable]:

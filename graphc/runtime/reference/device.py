@@ -15,11 +15,12 @@ import numpy as np
 
 from graphc.build import failure
 from graphc.dims import Dim, Symbol, evaluate
+from graphc.dtypes import Array
 from graphc.errors import DeviceError, GraphcError, NumericsError, ShapeError
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import VARIABLE
-from graphc.runtime.device import Array, Environment
+from graphc.runtime.device import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class ReferenceProgram:
         elif node.op is ENTROPY:
             results = (environment.entropy,)
         else:
-            results = self._apply(step, arrays, environment)
+            results = apply_oracle(node, arrays, environment.sizes if step.symbolic else None)
         for slot, result, type in zip(step.outputs, results, node.types, strict=True):
             array = np.asarray(result)
             dtype = type.dtype.numpy
@@ -105,21 +106,24 @@ class ReferenceProgram:
         for slot in step.last_uses:
             values[slot] = None
 
-    def _apply(self, step: _Step, arrays: list[Array], environment: Environment) -> Sequence[Any]:
-        node = step.node
-        attrs = node.attrs
-        if step.symbolic:
-            attrs = {k: resolved(v, environment.sizes) for k, v in attrs.items()}
-        try:
-            result = node.op.oracle(*arrays, **attrs)
-        except GraphcError:
-            raise
-        except (ValueError, IndexError, np.linalg.LinAlgError) as error:
-            kind = NumericsError if isinstance(error, np.linalg.LinAlgError) else ShapeError
-            raise kind(_run_failure(node, arrays, str(error))) from error
-        except MemoryError as error:
-            raise DeviceError(_run_failure(node, arrays, f"out of memory: {error}")) from error
-        return (result,) if node.op.outputs is None else result
+
+def apply_oracle(
+    node: Node, arrays: Sequence[Array], sizes: Mapping[Symbol, int] | None
+) -> Sequence[Any]:
+    """The outputs of a node by its oracle; `sizes` None where no attribute holds a symbol."""
+    attrs = node.attrs
+    if sizes is not None:
+        attrs = {k: resolved(v, sizes) for k, v in attrs.items()}
+    try:
+        result = node.op.oracle(*arrays, **attrs)
+    except GraphcError:
+        raise
+    except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+        kind = NumericsError if isinstance(error, np.linalg.LinAlgError) else ShapeError
+        raise kind(_run_failure(node, arrays, str(error))) from error
+    except MemoryError as error:
+        raise DeviceError(_run_failure(node, arrays, f"out of memory: {error}")) from error
+    return (result,) if node.op.outputs is None else result
 
 
 def _run_failure(node: Node, arrays: Sequence[Array], rule: str) -> str:

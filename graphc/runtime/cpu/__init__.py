@@ -1,0 +1,1 @@
+"""The native CPU device: code generators over LLVM, and what compiles and runs their code."""

@@ -1,0 +1,175 @@
+"""Small words for writing LLVM IR: loops, address arithmetic, vectors.
+
+Enters: an `IRBuilder`. Leaves: the instructions that it was asked for. All integers are i64, all
+offsets are counted in bytes, and a loop is a phi of its counter, so that no pass is needed to
+get values out of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from llvmlite import ir
+
+Value: TypeAlias = Any  # an llvmlite value; the library has no types
+INTEGER = ir.IntType(64)
+POINTER = ir.PointerType()
+VOID = ir.VoidType()
+
+
+def integer(value: int) -> Value:
+    """A constant."""
+    return ir.Constant(INTEGER, value)
+
+
+def declare(
+    module: ir.Module, name: str, result: Any, arguments: Sequence[tuple[str, Any]], public: bool
+) -> tuple[Any, ir.IRBuilder, list[Value]]:
+    """A function with named arguments, a builder in its entry, and the arguments."""
+    function = ir.Function(module, ir.FunctionType(result, [t for _, t in arguments]), name)
+    if not public:
+        function.linkage = "internal"
+    function.attributes.add("nounwind")
+    function.attributes.add("noinline")
+    for (label, _), value in zip(arguments, function.args, strict=True):
+        value.name = label
+    return function, ir.IRBuilder(function.append_basic_block("entry")), list(function.args)
+
+
+@contextmanager
+def loop(builder: ir.IRBuilder, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
+    """`for i in range(start, stop, step)`: gives the counter; leaves the builder behind it."""
+    before = builder.block
+    head, body = builder.append_basic_block("head"), builder.append_basic_block("body")
+    after = builder.append_basic_block("after")
+    builder.branch(head)
+    builder.position_at_end(head)
+    counter = builder.phi(INTEGER)
+    counter.add_incoming(start, before)
+    builder.cbranch(builder.icmp_signed("<", counter, stop), body, after)
+    builder.position_at_end(body)
+    yield counter
+    counter.add_incoming(builder.add(counter, integer(step)), builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+
+
+def minimum(builder: ir.IRBuilder, a: Value, b: Value) -> Value:
+    """The smaller of two integers."""
+    return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+
+def maximum(builder: ir.IRBuilder, a: Value, b: Value) -> Value:
+    """The larger of two integers."""
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+
+def ceil_divide(builder: ir.IRBuilder, a: Value, b: Value) -> Value:
+    """How many of size b hold a; both are not negative, b is not zero."""
+    return builder.udiv(builder.add(a, builder.sub(b, integer(1))), b)
+
+
+def product(builder: ir.IRBuilder, factors: Sequence[Value]) -> Value:
+    """The product of integers; 1 of none."""
+    result = integer(1)
+    for factor in factors:
+        result = builder.mul(result, factor)
+    return result
+
+
+def advance(builder: ir.IRBuilder, pointer: Value, offset: Value) -> Value:
+    """A pointer some bytes further."""
+    return builder.gep(pointer, [offset], source_etype=ir.IntType(8))
+
+
+def fetch(builder: ir.IRBuilder, table: Value, index: Value) -> Value:
+    """An entry of a table of i64."""
+    return builder.load(builder.gep(table, [index], source_etype=INTEGER), typ=INTEGER, align=8)
+
+
+def splat(builder: ir.IRBuilder, value: Value, lanes: int) -> Value:
+    """A vector of one value."""
+    one = builder.insert_element(
+        ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined),
+        value,
+        ir.Constant(ir.IntType(32), 0),
+    )
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, one, zeros)
+
+
+def first_lanes(builder: ir.IRBuilder, count: Value, lanes: int) -> Value:
+    """A mask of the first `count` lanes; count may be beyond both ends."""
+    narrow = ir.IntType(32)
+    held = builder.trunc(
+        maximum(builder, integer(0), minimum(builder, count, integer(lanes))), narrow
+    )
+    numbers = ir.Constant(ir.VectorType(narrow, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, splat(builder, held, lanes))
+
+
+def _label(vector: Any) -> str:
+    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
+
+
+def _intrinsic(builder: ir.IRBuilder, name: str, result: Any, arguments: list[Any]) -> Any:
+    found = builder.module.globals.get(name)
+    return found or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def masked_load(builder: ir.IRBuilder, pointer: Value, mask: Value, vector: Any) -> Value:
+    """A vector whose lanes outside of the mask are zero and were not read."""
+    load = _intrinsic(
+        builder, f"llvm.masked.load.{_label(vector)}.p0", vector, [POINTER, mask.type, vector]
+    )
+    return builder.call(load, [pointer, mask, ir.Constant(vector, None)])
+
+
+def masked_store(builder: ir.IRBuilder, value: Value, pointer: Value, mask: Value) -> None:
+    """Write the lanes of the mask."""
+    store = _intrinsic(
+        builder, f"llvm.masked.store.{_label(value.type)}.p0", VOID,
+        [value.type, POINTER, mask.type],
+    )  # fmt: skip
+    builder.call(store, [value, pointer, mask])
+
+
+def multiply_add(builder: ir.IRBuilder, a: Value, b: Value, c: Value) -> Value:
+    """a * b + c, fused where the machine has that."""
+    kind = a.type
+    fused = _intrinsic(builder, f"llvm.fmuladd.{_label(kind)}", kind, [kind, kind, kind])
+    return builder.call(fused, [a, b, c])
+
+
+def keep_order(builder: ir.IRBuilder, value: Value) -> None:
+    """What comes before stays before: LLVM's scheduler does not move code across a fake use.
+
+    Left alone it gathers the loads of a loop at its top, until registers run out.
+    """
+    kind = ir.FunctionType(VOID, [], var_arg=True)
+    found = builder.module.globals.get("llvm.fake.use")
+    function = found or ir.Function(builder.module, kind, "llvm.fake.use")
+    builder.call(function, [value])
+
+
+def transpose(builder: ir.IRBuilder, rows: Sequence[Value]) -> list[Value]:
+    """L vectors of L lanes as the rows of a matrix: its columns. L is a power of two.
+
+    Each stage swaps the off-diagonal blocks of half the size of the stage before.
+    """
+    lanes = len(rows)
+    current, block = list(rows), lanes // 2
+    while block:
+        low = [i if not i & block else i - block + lanes for i in range(lanes)]
+        high = [i + block if not i & block else i + lanes for i in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), m) for m in (low, high)]
+        following = list(current)
+        for i in (i for i in range(lanes) if not i & block):
+            pair = current[i], current[i + block]
+            following[i], following[i + block] = (
+                builder.shuffle_vector(*pair, mask) for mask in masks
+            )
+        current, block = following, block // 2
+    return current

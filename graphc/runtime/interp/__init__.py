@@ -1,0 +1,1 @@
+"""The interpreter of kernels: what a kernel means, in plain NumPy over whole index grids."""

@@ -1,0 +1,5 @@
+"""A shape where the dtype belongs."""
+
+import graphc as g
+
+x = g.placeholder([None, 3])
