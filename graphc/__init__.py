@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from graphc import hints as _hints
 from graphc import init, linalg, nn, optim, random
+from graphc.config import VERSION
 from graphc.context import name_scope
 from graphc.draw import draw
 from graphc.dtypes import (
@@ -190,7 +191,7 @@ flatten = ravel
 concat = concatenate  # NumPy 2's other name, and TensorFlow's
 newaxis = None
 e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
-__version__ = "0.1.0"
+__version__ = VERSION
 
 if not _TYPE_CHECKING:  # for a type checker, a missing name is an error
     __getattr__ = _hints.of_module(__name__, _hints.MODULE)
