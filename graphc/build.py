@@ -226,7 +226,10 @@ def infer(
             known = check.settled = False
     if op.outputs is None:
         if known:
-            return (TensorType(dtype, op.shape(check, *types, **attrs)),)
+            shape = op.shape(check, *types, **attrs)
+            if types and shape is types[0].shape and dtype is types[0].dtype:
+                return (types[0],)
+            return (TensorType(dtype, shape),)
         return (TensorType(dtype, None if op.rankless is None else op.rankless(**attrs)),)
     count = op.outputs if isinstance(op.outputs, int) else op.outputs(**attrs)
     dtypes = dtype if isinstance(dtype, tuple) else (dtype,) * count

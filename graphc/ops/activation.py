@@ -20,6 +20,7 @@ from graphc.ops.elementary import erfc, expm1, softplus
 from graphc.ops.elementary import sigmoid as sigmoid
 from graphc.ops.pointwise import common_operands, in_floats, pointwise
 from graphc.ops.select import clip, minimum, where
+from graphc.ops.source import full_of
 from graphc.ops.trigonometric import tanh
 from graphc.scalar import apply
 
@@ -31,9 +32,15 @@ def _real(x: Any) -> Tensor:
     return common_operands(tanh.op, (x,), in_floats, "biuf")[0]  # type: ignore[attr-defined]  # pointwise builders carry their op
 
 
+def _relu_vjp(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    assert y.shape is not None
+    zeros = full_of(0, y.shape, y.dtype)  # once, and whole: a deep network is mostly this
+    return where(greater(y, zeros), g, zeros)
+
+
 @pointwise(
     lambda x: np.maximum(x, 0),
-    vjp=lambda g, y, x: where(greater(y, 0), g, 0),
+    vjp=_relu_vjp,
     element=lambda x: apply("maximum", x, 0),
     domain=Domain(elementwise((0.1, 2)).cases + elementwise((-2, -0.1)).cases, "iuf"),
     takes="iuf",

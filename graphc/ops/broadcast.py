@@ -172,11 +172,8 @@ BROADCAST_TO = Op(
 
 def broadcast_operands(op: Op, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Operands of one shape, broadcasts inserted; as they are where sizes leave it open."""
-    first = tensors[0].type.shape
-    if all(t.type.shape == first for t in tensors):
-        return tensors
     shapes = [t.type.shape for t in tensors]
-    if any(shape is None for shape in shapes):
+    if shapes.count(shapes[0]) == len(shapes) or None in shapes:
         return tensors
     check = Check(op, tensors, {})
     target = check.broadcast(shapes)  # type: ignore[arg-type]  # no None is left

@@ -48,6 +48,8 @@ def swap(x: Tensor) -> Tensor:
 def _matmul_build(a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
     if a.shape is None or b.shape is None:
         return make(MATMUL, (a, b), {}, name)
+    if len(a.shape) >= 2 and len(b.shape) >= 2 and a.shape[:-2] == b.shape[:-2]:
+        return make(MATMUL, (a, b), {}, name)
     check = Check(MATMUL, (a, b), {})
     if not a.shape or not b.shape:
         check.fail("operands must have at least one axis")

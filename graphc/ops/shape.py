@@ -145,10 +145,9 @@ def _transpose_build(
 ) -> Tensor:
     if x.shape is not None:
         rank = len(x.shape)
-        check = Check(TRANSPOSE, (x,), {})
-        axes = tuple(range(rank))[::-1] if axes is None else tuple(axes)
-        _transpose_shape(check, x.type, axes)
-        axes = tuple(check.axis(a, rank) for a in axes)
+        if axes is None:
+            axes = range(rank)[::-1]
+        axes = tuple([a + rank if isinstance(a, int) and -rank <= a < 0 else a for a in axes])
         if axes == tuple(range(rank)):
             return x
     attrs = {"axes": None if axes is None else tuple(axes)}

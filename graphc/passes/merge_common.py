@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import Dim
+from graphc.dtypes import DType
 from graphc.graph import Graph, Node, Op, Tensor, outputs_of
 from graphc.ops import OPS
 from graphc.ops.control import PRINT
@@ -21,6 +22,7 @@ from graphc.ops.source import FULL, PLACEHOLDER, VARIABLE
 from graphc.passes.sweep import protected
 from graphc.rewriting import Rewriter
 
+PLAIN = frozenset({int, str, bool, DType, Dim, type(None)})  # kinds of attributes that compare well
 APART = frozenset({PLACEHOLDER, VARIABLE, PRINT})
 
 
@@ -54,11 +56,12 @@ def _key(node: Node, classes: dict[Node, Node]) -> Hashable:
     """What equal nodes have in common."""
     if node.op is FULL:
         return _full_key(node)
-    inputs = tuple([(classes.get(t.node, t.node), t.index) for t in node.inputs])
-    if not node.attrs:
-        return (node.op, inputs)
-    attrs = tuple([(name, _exact(value)) for name, value in node.attrs.items()])
-    return (node.op, inputs, attrs)
+    inputs = [
+        classes.get(t.node, t.node) if t.index == 0 else (classes.get(t.node, t.node), t.index)
+        for t in node.inputs
+    ]
+    attrs = [v if type(v) in PLAIN else _exact(v) for v in node.attrs.values()]
+    return (node.op, *inputs, None, *attrs)
 
 
 def _classes(graph: Graph) -> tuple[dict[Node, Node], dict[Node, Node]]:

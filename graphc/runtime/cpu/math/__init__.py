@@ -1,0 +1,1 @@
+"""Elementary functions as LLVM IR: straight lines of vector arithmetic, without tables or calls."""

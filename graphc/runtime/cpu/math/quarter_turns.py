@@ -1,0 +1,154 @@
+"""Remainders of huge angles: x - n pi/2, to 60 digits for every finite double, in integers.
+
+M. Payne, R. Hanek, Radian reduction for trigonometric functions, SIGNUM 18 (1983). x is m 2**e with
+an integer m, and n mod 4 and the remainder depend only on the product of m with some 190 bits of
+2/pi: those above give multiples of four quarter turns, those below are too small to matter.
+
+Enters: lanes, of which some hold huge angles. Leaves: a call in a block of its own, which runs only
+when there are such lanes; the builder stands behind it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from graphc.runtime.cpu.math.lanes import INT64, Lanes, any_lane, intrinsic, where
+
+TWO_OVER_PI = int(  # its first 1280 bits behind the point
+    "a2f9836e4e441529fc2757d1f534ddc0db6295993c439041fe5163abdebbc561b7246e3a424dd2e0"
+    "06492eea09d1921cfe1deb1cb129a73ee88235f52ebb4484e99c7026b45f7e413991d639835339f4"
+    "9c845f8bbdf9283b1ff897ffde05980fef2f118b5a0a6d1f6d367ecf27cb09b74f463f669e5fea2d"
+    "7527bac7ebe5f17b3d0739f78a5292ea6bfb5fb11f8d5d0856033046fc7b6babf0cfbc209af4361d",
+    16,
+)
+WORDS = 21  # of the table: a word of zeros in front, for the smallest angles
+HALF_PI = 0xC90FDAA22168C235  # pi/2 * 2**63
+NAME = "graphc.quarter_turns"
+INT1, INT128 = ir.IntType(1), ir.IntType(128)
+DOUBLE, POINTER = ir.DoubleType(), ir.PointerType()
+LOWEST = 0x7FF  # the bits of a word that a double cannot hold beside its highest
+
+
+def huge_angles(x: Lanes, huge: Lanes, usual: Sequence[Lanes]) -> list[Lanes]:
+    """(r, lost, n mod 4) of the doubles where `huge` holds, elsewhere the usual ones given."""
+    builder = x.builder
+    places = [_reserve(x, element) for element in (DOUBLE, DOUBLE, DOUBLE, INT64)]
+    before = builder.block
+    with builder.if_then(any_lane(huge), likely=False):
+        builder.store(where(huge, x, 0.0).value, places[0], align=8)
+        lanes = ir.Constant(INT64, x.count or 1)
+        builder.call(_function(builder.module), [*places, lanes])
+        found = [
+            x.wrap(builder.load(place, typ=x.shaped(element), align=8))
+            for place, element in zip(places[1:], (DOUBLE, DOUBLE, INT64), strict=True)
+        ]
+        narrow = (
+            found[2] if usual[2].element == INT64 else found[2].convert("trunc", usual[2].element)
+        )
+        merged = [where(huge, f, u) for f, u in zip((*found[:2], narrow), usual, strict=True)]
+        inside = builder.block
+    result = []
+    for rare, often in zip(merged, usual, strict=True):
+        phi = builder.phi(often.value.type)
+        phi.add_incoming(often.value, before)
+        phi.add_incoming(rare.value, inside)
+        result.append(x.wrap(phi))
+    return result
+
+
+def _reserve(x: Lanes, element: ir.Type) -> ir.Value:
+    """Room for one value of each lane, once a call of the surrounding function."""
+    with x.builder.goto_entry_block():
+        return x.builder.alloca(x.shaped(element))
+
+
+def _table(module: ir.Module) -> ir.GlobalVariable:
+    kind = ir.ArrayType(INT64, WORDS)
+    table = ir.GlobalVariable(module, kind, f"{NAME}.table")
+    table.linkage, table.global_constant = "internal", True
+    table.initializer = ir.Constant(
+        kind, [(TWO_OVER_PI >> 64 * (WORDS - 1 - i)) & (2**64 - 1) for i in range(WORDS)]
+    )
+    return table
+
+
+def _function(module: ir.Module) -> ir.Function:
+    """`void(x, r, lost, n, lanes)`: reduces an array; zeros are skipped."""
+    found = module.globals.get(NAME)
+    if found:
+        return found
+    kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, POINTER, INT64])
+    function = ir.Function(module, kind, NAME)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    entry, body, after = (function.append_basic_block(n) for n in ("entry", "lane", "done"))
+    builder = ir.IRBuilder(entry)
+    table = _table(module)
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.phi(INT64)
+    index.add_incoming(ir.Constant(INT64, 0), entry)
+    *places, count = function.args
+    x, r, lost, n = (
+        builder.gep(place, [index], source_etype=element)
+        for place, element in zip(places, (DOUBLE, DOUBLE, DOUBLE, INT64), strict=True)
+    )
+    results = _reduce(Lanes(builder, builder.load(x, typ=DOUBLE)), table)
+    for result, place in zip(results, (r, lost, n), strict=True):
+        builder.store(result.value, place)
+    following = builder.add(index, ir.Constant(INT64, 1))
+    index.add_incoming(following, body)
+    builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+    builder.position_at_end(after)
+    builder.ret_void()
+    return function
+
+
+def _window(place: Lanes, table: ir.GlobalVariable) -> list[Lanes]:
+    """192 bits of the table from a bit on, the highest word first."""
+    builder, shift = place.builder, place & 63
+    words = []
+    for i in range(4):
+        index = ((place.logical_right(6)) + i).value
+        address = builder.gep(table, [index], source_etype=INT64)
+        words.append(place.wrap(builder.load(address, typ=INT64)))
+    return [a.call("fshl", b, shift) for a, b in itertools.pairwise(words)]
+
+
+def _wide_product(a: Lanes, b: Lanes) -> Lanes:
+    return a.convert("zext", INT128) * b.convert("zext", INT128)
+
+
+def _reduce(x: Lanes, table: ir.GlobalVariable) -> tuple[Lanes, Lanes, Lanes]:
+    """(r, lost, n mod 4) of one angle of at least 2**16, by 192 bits of m * 2/pi."""
+    bits = x.as_bits()
+    size = bits & (2**63 - 1)
+    exponent = where(size < 1039 << 52, 1039, size.logical_right(52))  # 2**16 for what is no angle
+    m = (size & (2**52 - 1)) | 2**52
+    high, middle, low = _window(exponent - 1013, table)
+    carry = _wide_product(m, low).logical_right(64)
+    centre = _wide_product(m, middle) + carry
+    top = m * high + centre.logical_right(64).convert("trunc", INT64)
+    n = (top + 2**61).logical_right(62)
+    fraction = (top.convert("zext", INT128) << 64 | centre & (2**64 - 1)) << 2
+    negative = fraction < 0
+    magnitude = where(negative, -fraction, fraction)
+    zeros = _leading_zeros(magnitude)
+    first = (magnitude << zeros).logical_right(64).convert("trunc", INT64)
+    product = _wide_product(first, first.constant(HALF_PI))
+    digits = product.logical_right(64).convert("trunc", INT64)
+    exponents = (960 - zeros.convert("trunc", INT64)) << 52  # 2**(-63 - zeros)
+    turned = where(negative, bits ^ -(2**63), bits) & -(2**63)
+    unit = (exponents | turned).as_float()
+    r = (digits & ~LOWEST).convert("uitofp", DOUBLE) * unit
+    lost = (digits & LOWEST).convert("uitofp", DOUBLE) * unit
+    return r, lost, where(bits < 0, -n, n) & 3
+
+
+def _leading_zeros(x: Lanes) -> Lanes:
+    count = intrinsic(x.builder.module, "llvm.ctlz.i128", INT128, [INT128, INT1])
+    return x.wrap(x.builder.call(count, [x.value, ir.Constant(INT1, 0)])) & 127
