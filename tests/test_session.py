@@ -255,3 +255,17 @@ def test_sizes_of_tensors_of_unknown_rank_that_the_graph_does_not_compute():
             count = int(np.prod(shape))
             assert [v.shape for v in values] == [(count,), (count,), (count, 2), ()]
             assert values[0].sum() == 3 * count and values[3] == count
+
+
+def test_a_profile_times_each_step_and_writes_nothing():
+    x, w, y = model()
+    h = g.exp(x @ w, name="activations")
+    with g.Session() as s:
+        profile = s.profile([g.sum(h), y, g.assign(w, w * 2.0)], {x: np.ones((4, 3))})
+        assert s.get(w).sum() == 6
+    assert {"matmul", "exp", "sum"} <= set(profile.by_op())
+    row = next(r for r in profile.rows if r.op == "exp")
+    assert row.bytes == 2 * 4 * 2 * 4 and row.name == "activations"
+    assert row.where.startswith("test_session.py:") and row.where in str(profile)
+    with g.Session(device="interp") as s, pytest.raises(g.DeviceError, match="times no steps"):
+        s.profile(y, {x: np.ones((4, 3))})

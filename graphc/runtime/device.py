@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from graphc.dims import Symbol
 from graphc.dtypes import Array
 from graphc.graph import Graph, Node
+
+Note: TypeAlias = Callable[[Node, float, int], None]  # gets each step's seconds and bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Environment:
     sizes: Mapping[Symbol, int]
     variables: Mapping[Node, Array]  # the values at the start of the run
     entropy: Array  # uint64[2]: the session's seed and the run's number
+    note: Note | None = None
 
 
 class Program(Protocol):
@@ -32,6 +35,7 @@ class Device(Protocol):
     """One folder of `runtime/`."""
 
     name: str
+    notes: bool  # whether its programs note their steps for a profile
 
     def compile(self, graph: Graph, check: str | None = None) -> Program:
         """A program for an optimised graph."""

@@ -7,7 +7,7 @@ that holds their values, never a float to an integer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,18 @@ def feed_items(feed_dict: Any) -> list[tuple[Tensor, Any]]:
                 f"run: the keys of feed_dict must be tensors, got {key!r} ({type(key).__name__})"
             )
     return sorted(feed_dict.items(), key=lambda item: (item[0].node.serial, item[0].index))
+
+
+def feed_list(feeds: Any) -> list[Tensor]:
+    """The feeds of a prepared callable: a list of tensors, each once."""
+    if isinstance(feeds, Tensor) or not isinstance(feeds, Iterable):
+        raise FeedError(f"run: the tensors to feed must be a list, got {feeds!r}")
+    tensors = list(feeds)
+    feed_items(dict.fromkeys(tensors))  # for its check of the keys
+    for place, tensor in enumerate(tensors):
+        if tensor in tensors[:place]:
+            raise FeedError(f"run: a tensor must be fed once, got {describe(tensor)} twice")
+    return tensors
 
 
 def _array(tensor: Tensor, value: Any) -> Array:

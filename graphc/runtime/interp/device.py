@@ -94,6 +94,7 @@ class InterpDevice:
     """The device of that name."""
 
     name = "interp"
+    notes = False
 
     def compile(self, graph: Graph, check: str | None = None) -> InterpProgram:
         """A program that interprets the graph's kernels."""

@@ -7,6 +7,7 @@ model.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,9 +85,20 @@ class ReferenceProgram:
         for slot, array in zip(self._feeds, feeds, strict=True):
             values[slot] = array
         with np.errstate(all="ignore"):
+            run = self._step if environment.note is None else self._noted
             for step in self._steps:
-                self._step(step, values, environment)
+                run(step, values, environment)
         return [values[slot] for slot in self._roots]
+
+    def _noted(self, step: _Step, values: list[Any], environment: Environment) -> None:
+        """One step, timed for a profile."""
+        assert environment.note is not None
+        moved = sum(values[slot].nbytes for slot in step.inputs)
+        start = time.perf_counter()
+        self._step(step, values, environment)
+        seconds = time.perf_counter() - start
+        kept = [values[slot] for slot in step.outputs if values[slot] is not None]
+        environment.note(step.node, seconds, moved + sum(array.nbytes for array in kept))
 
     def _step(self, step: _Step, values: list[Any], environment: Environment) -> None:
         node = step.node
@@ -162,6 +174,7 @@ class ReferenceDevice:
     """The device of that name."""
 
     name = "reference"
+    notes = True
 
     def compile(self, graph: Graph, check: str | None = None) -> ReferenceProgram:
         """A program that runs the graph in NumPy."""
