@@ -12,7 +12,6 @@ from graphc import hints as _hints
 from graphc import init, linalg, nn, optim, random
 from graphc.config import VERSION
 from graphc.context import name_scope
-from graphc.draw import draw
 from graphc.dtypes import (
     DType,
     as_dtype,
@@ -178,6 +177,7 @@ from graphc.ops.trigonometric import (
     tan,
     tanh,
 )
+from graphc.pictures import draw
 from graphc.runtime.devices import devices
 from graphc.runtime.function import function, install, jit
 from graphc.runtime.session import Session

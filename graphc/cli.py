@@ -18,9 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from graphc import demo, doctor
-from graphc.draw import SUFFIXES, check_request, picture
+from graphc.draw import SUFFIXES, picture
 from graphc.errors import GraphcError
 from graphc.graph import Graph
+from graphc.pictures import check_request
 from graphc.programs import Target, UsageError, fetches_of, run_file, traceback_text
 from graphc.runtime.devices import devices
 from graphc.runtime.function import default_session

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphc.context import name_scope
-from graphc.draw import SUFFIXES, draw
+from graphc.draw import SUFFIXES
 from graphc.draw.boxes import LEGEND
 from graphc.draw.dot import STYLES, dot_of
 from graphc.draw.fold import level_pairs
@@ -24,6 +24,7 @@ from graphc.errors import DeviceError, FetchError
 from graphc.ops.gradient import gradients
 from graphc.ops.source import Variable, constant, placeholder
 from graphc.passes import optimise
+from graphc.pictures import draw
 from graphc.runtime.fetches import graph_of
 from graphc.stages import graph_at, show
 from tests.pictures import chain, needs_dot, network, picture, read, tangle, tokens, tree

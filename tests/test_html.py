@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc.draw import draw, html
+from graphc.draw import html
 from graphc.draw.html import data_of, html_of
 from graphc.draw.layout import lay_out
 from graphc.passes import optimise
+from graphc.pictures import draw
 from graphc.runtime.fetches import graph_of
 from tests.pictures import chain, network, tangle, tree
 from tests.test_draw import NAMES, fuzzed

@@ -269,3 +269,13 @@ def test_a_profile_times_each_step_and_writes_nothing():
     assert row.where.startswith("test_session.py:") and row.where in str(profile)
     with g.Session(device="interp") as s, pytest.raises(g.DeviceError, match="times no steps"):
         s.profile(y, {x: np.ones((4, 3))})
+
+
+def test_dumps_hold_each_stage_as_text_and_as_a_picture(tmp_path, monkeypatch):
+    x, _, y = model()
+    monkeypatch.setenv("GRAPHC_DUMP", str(tmp_path))
+    with g.Session() as s:
+        s.run(y, {x: np.ones((2, 3))})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[:4] == ["00-build.dot", "00-build.txt", "01-specialise.dot", "01-specialise.txt"]
+    assert (tmp_path / "00-build.dot").read_text().startswith("digraph")

@@ -1,25 +1,18 @@
 """Pictures of graphs: boxes, folded by scopes and segments, as DOT, SVG, PNG, PDF or an HTML page.
 
-Enters: fetches. Leaves: a file. `boxes` reads a graph, `fold` makes the tree of groups and chooses
-what one picture shows, `dot` and `html` write it, `render` runs graphviz on DOT text.
+Enters: a graph. Leaves: the bytes of a picture. `boxes` reads the graph, `fold` makes the tree of
+groups and chooses what one picture shows, `dot` and `html` write it, `render` runs graphviz.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
-from typing import Any
 
 from graphc.draw.boxes import Boxes
 from graphc.draw.dot import dot_of
 from graphc.draw.fold import tree_of
 from graphc.draw.html import html_of
 from graphc.draw.render import FORMATS, render
-from graphc.errors import FetchError, trimmed
-from graphc.graph import Graph, Tensor
+from graphc.graph import Graph
 from graphc.show import show_graph
-from graphc.stages import graph_at
 
 SUFFIXES = (*FORMATS, "dot", "html")
 
@@ -33,40 +26,6 @@ def picture(graph: Graph, format: str, depth: int | None = None, title: str = "g
     return text.encode() if format == "dot" else render(text, format)
 
 
-def check_request(path: str | PathLike[str], depth: int | None) -> str:
-    """The format that a path asks for; FetchError for what cannot be drawn."""
-    format = Path(path).suffix.removeprefix(".").lower()
-    if format not in SUFFIXES:
-        endings = ", ".join(f".{suffix}" for suffix in SUFFIXES)
-        raise FetchError(f"draw: a picture's file ends in {endings}, got {str(path)!r}")
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
-        raise FetchError(f"draw: depth must be a number of scope levels, at least 1, got {depth!r}")
-    return format
-
-
-@trimmed
-def draw(
-    fetches: Any,
-    path: str | PathLike[str],
-    stage: str = "source",
-    depth: int | None = None,
-    feeds: Mapping[Tensor, Any] | None = None,
-) -> Path:
-    """Draw what some fetches reach, and return the path that was written.
-
-    The ending says the format: .dot and .html need no program, .svg, .png and .pdf need graphviz's
-    `dot`. `stage` and `feeds` are those of `show`. `depth` folds scopes that many levels down (1:
-    each top scope is a box); None folds by itself where more than 60 boxes would be seen. An .html
-    page folds and unfolds where it is clicked.
-
-    Raises FetchError for another ending, an unknown stage, or a foreign object; DeviceError where
-    `dot` is missing.
-
-    >>> draw(constant([1.0, 2.0]) * 2.0, "graph.dot").name
-    'graph.dot'
-    """
-    format = check_request(path, depth)
-    graph = graph_at(fetches, stage, feeds)
-    target = Path(path)
-    target.write_bytes(picture(graph, format, depth, target.stem))
-    return target
+def dot_text(graph: Graph) -> str:
+    """A whole graph as DOT, nothing folded but what is too much for one picture."""
+    return picture(graph, "dot").decode()

@@ -16,6 +16,7 @@ from typing import Any
 from graphc.build import apply, assuming, describe
 from graphc.context import on_behalf
 from graphc.dims import Dim, Dimension, Symbol, evaluate
+from graphc.draw import dot_text
 from graphc.dtypes import Array
 from graphc.errors import ShapeError
 from graphc.graph import Graph, Op, Tensor
@@ -26,8 +27,10 @@ from graphc.passes import observers, optimise
 from graphc.passes.dump import requested_dump
 from graphc.runtime.device import Device, Environment, Program
 from graphc.runtime.feeds import bind_sizes, check_expressions, missing, missing_error
+from graphc.show import show_graph
 from graphc.types import Assumptions, TensorType
 
+STAGE_FILES = {".txt": show_graph, ".dot": dot_text}
 SHAPE: Op = shape_of.op  # type: ignore[attr-defined]  # a composition's builder has its op
 
 
@@ -160,7 +163,7 @@ class FetchSet:
             seconds[name] = seconds.get(name, 0.0) + taken
 
         with assuming(assumptions):
-            graph = optimise(self.graph, observers(observe, requested_dump()))
+            graph = optimise(self.graph, observers(observe, requested_dump(STAGE_FILES)))
         start = time.perf_counter()
         program = self.device.compile(graph, self.check)
         seconds["compile"] = time.perf_counter() - start

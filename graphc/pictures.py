@@ -1,0 +1,56 @@
+"""`draw`: the picture of what some fetches reach, at a stage, in a file.
+
+Enters: fetches and a path, whose ending says the format. Leaves: the file. `stages` gives the
+graph, `draw/` the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from graphc.draw import SUFFIXES, picture
+from graphc.errors import FetchError, trimmed
+from graphc.graph import Tensor
+from graphc.stages import graph_at
+
+
+def check_request(path: str | PathLike[str], depth: int | None) -> str:
+    """The format that a path asks for; FetchError for what cannot be drawn."""
+    format = Path(path).suffix.removeprefix(".").lower()
+    if format not in SUFFIXES:
+        endings = ", ".join(f".{suffix}" for suffix in SUFFIXES)
+        raise FetchError(f"draw: a picture's file ends in {endings}, got {str(path)!r}")
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+        raise FetchError(f"draw: depth must be a number of scope levels, at least 1, got {depth!r}")
+    return format
+
+
+@trimmed
+def draw(
+    fetches: Any,
+    path: str | PathLike[str],
+    stage: str = "source",
+    depth: int | None = None,
+    feeds: Mapping[Tensor, Any] | None = None,
+) -> Path:
+    """Draw what some fetches reach, and return the path that was written.
+
+    The ending says the format: .dot and .html need no program, .svg, .png and .pdf need graphviz's
+    `dot`. `stage` and `feeds` are those of `show`. `depth` folds scopes that many levels down (1:
+    each top scope is a box); None folds by itself where more than 60 boxes would be seen. An .html
+    page folds and unfolds where it is clicked.
+
+    Raises FetchError for another ending, an unknown stage, or a foreign object; DeviceError where
+    `dot` is missing.
+
+    >>> draw(constant([1.0, 2.0]) * 2.0, "graph.dot").name
+    'graph.dot'
+    """
+    format = check_request(path, depth)
+    graph = graph_at(fetches, stage, feeds)
+    target = Path(path)
+    target.write_bytes(picture(graph, format, depth, target.stem))
+    return target
