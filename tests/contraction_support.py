@@ -11,6 +11,7 @@ import numpy as np
 from llvmlite import ir
 
 from graphc.runtime.cpu.contraction import Contraction, matmul_sizes
+from graphc.runtime.cpu.driver import emit
 from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.target import Target, host
 
@@ -23,7 +24,7 @@ class Compiled:
     def __init__(self, contraction: Contraction, target: Target | None = None) -> None:
         self.contraction, target = contraction, target or host()
         module = ir.Module()
-        contraction.emit(module, target)
+        emit(contraction, module, target)
         library = compile_module(module, target)
         name = contraction.name
         self.compute = library.function(name, None, POINTER, POINTER, POINTER, INTEGER, INTEGER)

@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from graphc.runtime.cpu.contraction import Contraction, matmul_sizes
 from graphc.runtime.cpu.convolution import Convolution
+from graphc.runtime.cpu.driver import emit
 from graphc.runtime.cpu.geometry import Geometry
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.cpu.tile import Tile
@@ -213,7 +214,7 @@ def test_known_sizes_are_constants(target: str) -> None:
     known = {"b_n": 1, "c_n": 1, "k0": 40}
     module = ir.Module()
     contraction = Contraction("product", known=known)
-    contraction.emit(module, TARGETS[target])
+    emit(contraction, module, TARGETS[target])
     assert "pack_columns" not in str(module) and "store_columns" not in str(module)
     a, b = draw((30, 40), "float32"), draw((40, 50), "float32", 1)
     c = np.empty((30, 50), "float32")

@@ -24,6 +24,7 @@ from llvmlite import ir
 
 from graphc.runtime.cpu.contraction import Contraction, matmul_sizes
 from graphc.runtime.cpu.convolution import Convolution
+from graphc.runtime.cpu.driver import emit
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, declare, integer, splat
 from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.target import host
@@ -164,7 +165,7 @@ class Kernel:
     def __init__(self, contraction: Contraction) -> None:
         self.contraction, module, name = contraction, ir.Module(), contraction.name
         start = time.perf_counter()
-        contraction.emit(module, host())
+        emit(contraction, module, host())
         text = str(module)
         self.emitted = time.perf_counter() - start
         library = compile_module(text, host())

@@ -11,8 +11,10 @@ of a module, for every size:
 `sizes` is an array of i64 in the order of `Contraction.names`: sizes in elements and strides in
 elements, so that transposed, sliced and broadcast (stride 0) operands and, with several axes for
 m and k, the windows of a convolution are read in place. `buffers` points to a, b, c and the
-epilogue's own. Any split of the tiles over threads gives the same bits: each element is summed
-in the order of k, in blocks that depend on the size of k alone.
+epilogue's own. `driver.emit(contraction, module, target)` writes them.
+
+Any split of the tiles over threads gives the same bits: each element is summed in the order of k,
+in blocks that depend on the size of k alone.
 
 The loops are those of Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication" (2008); the offset tables those of Matthews, "High-performance tensor
@@ -26,10 +28,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-
-from graphc.runtime.cpu.driver import Driver
-from graphc.runtime.cpu.target import Target
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,6 @@ class Contraction:
         """The array of sizes; the values of `known` may be left out, others may not."""
         merged = {**values, **self.known}
         return np.array([merged[name] for name in self.names], np.int64)
-
-    def emit(self, module: ir.Module, target: Target) -> None:
-        """Add the three functions to a module."""
-        Driver(module, target, self).emit()
 
 
 def matmul_sizes(

@@ -13,10 +13,11 @@ that C is written once, whatever the epilogue makes of it or reads from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
+from graphc.runtime.cpu.contraction import Contraction
 from graphc.runtime.cpu.emission import (
     INTEGER,
     POINTER,
@@ -33,9 +34,6 @@ from graphc.runtime.cpu.epilogue import Epilogue
 from graphc.runtime.cpu.geometry import ENTRY, GROUP, Geometry, Space
 from graphc.runtime.cpu.packing import Packer, emit_offsets
 from graphc.runtime.cpu.target import Target
-
-if TYPE_CHECKING:
-    from graphc.runtime.cpu.contraction import Contraction
 
 
 class Group(NamedTuple):
@@ -323,3 +321,8 @@ class Driver(Geometry):
             with no, loop(builder, integer(0), rows, tile.few) as i:
                 lower = advance(builder, partial, builder.mul(i, integer(tile.width * tile.size)))
                 call(tile.few, advance(builder, table, builder.mul(i, integer(ENTRY))), lower)
+
+
+def emit(contraction: Contraction, module: ir.Module, target: Target) -> None:
+    """Add the three functions of a contraction to a module."""
+    Driver(module, target, contraction).emit()

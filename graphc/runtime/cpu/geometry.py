@@ -7,10 +7,11 @@ query of the workspace's size and the computation share this, so they cannot dis
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 
+from graphc.runtime.cpu.contraction import Contraction
 from graphc.runtime.cpu.emission import (
     INTEGER,
     Value,
@@ -22,9 +23,6 @@ from graphc.runtime.cpu.emission import (
 )  # fmt: skip
 from graphc.runtime.cpu.target import Target
 from graphc.runtime.cpu.tile import Tile
-
-if TYPE_CHECKING:
-    from graphc.runtime.cpu.contraction import Contraction
 
 GROUP = 40  # row tiles that share a packed block of B, at most
 ENTRY = 8  # bytes of a table's entry
