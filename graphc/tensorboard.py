@@ -11,9 +11,11 @@ import time
 from os import PathLike, fspath
 from typing import Any
 
+import numpy as np
+
 from graphc import lazy
 from graphc.dims import Dim
-from graphc.errors import FetchError, trimmed
+from graphc.errors import FetchError, require, trimmed
 from graphc.graph import Graph, Tensor
 from graphc.show import Naming
 from graphc.stages import graph_at
@@ -57,9 +59,13 @@ class Writer:
         """Write what is left and end the file."""
         self._writer.close()
 
+    @trimmed
     def scalar(self, name: str, value: Any, step: int) -> None:
         """One number of a curve, such as a loss that a run has returned."""
-        row = summaries.Summary.Value(tag=name, simple_value=float(value))
+        number = np.asarray(value)
+        is_one = number.size == 1 and number.dtype.kind in "biuf"
+        require(is_one, "scalar", "the value must be one number", value)
+        row = summaries.Summary.Value(tag=name, simple_value=number.item())
         self._add(summary=summaries.Summary(value=[row]), step=int(step))
 
     @trimmed

@@ -63,3 +63,10 @@ def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
     with pytest.raises(g.FetchError, match=r"pip install \"graphc\[tensorboard\]\""):
         Writer(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.ones(3), "0.5", None])
+def test_what_is_no_number_is_refused_with_the_users_line(tmp_path, value):
+    with Writer(tmp_path) as writer, pytest.raises(ValueError, match="one number") as error:
+        writer.scalar("loss", value, 1)
+    assert "test_tensorboard.py:" in str(error.value)

@@ -19,7 +19,7 @@ from graphc import hints
 from graphc.dtypes import Array, uint64
 from graphc.errors import DeviceError, FeedError, trimmed
 from graphc.graph import Graph, Tensor
-from graphc.ops.source import Variable
+from graphc.ops.source import PLACEHOLDER, Variable
 from graphc.runtime import checkpoint
 from graphc.runtime.compilation import FetchSet
 from graphc.runtime.device import Note
@@ -383,7 +383,7 @@ def _serial(tensor: Tensor) -> tuple[int, int]:
 
 def _sizes_only(tensor: Tensor) -> bool:
     """Whether a fed tensor may be needed for its sizes or its value as a size."""
-    return tensor.node.op.name == "placeholder"
+    return tensor.node.op is PLACEHOLDER
 
 
 def _own(array: Array, owned: set[int]) -> Array:

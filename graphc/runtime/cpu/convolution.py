@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ROW_AXES = SUM_AXES = 3
-
 
 class Instance(NamedTuple):
     """One contraction: its sizes, and where its operands start, in elements."""
