@@ -134,6 +134,7 @@ from graphc.ops.measure import rank, shape, size
 from graphc.ops.moments import logsumexp, std, var
 from graphc.ops.norms import trace
 from graphc.ops.powers import cbrt, float_power, hypot, pow, power, reciprocal, rsqrt, sqrt
+from graphc.ops.recompute import checkpoint
 from graphc.ops.reduce import all, any, argmax, argmin, count_nonzero, max, mean, min, prod
 from graphc.ops.rounding import ceil, fix, floor, rint, round, trunc
 from graphc.ops.select import clip, fmax, fmin, maximum, minimum, nan_to_num, where
@@ -255,6 +256,7 @@ __all__ = [
     "cbrt",
     "ceil",
     "check_gradient",
+    "checkpoint",
     "clip",
     "concat",
     "concatenate",

@@ -21,12 +21,13 @@ from graphc import demo, doctor
 from graphc.draw import SUFFIXES, picture
 from graphc.errors import GraphcError
 from graphc.graph import Graph
+from graphc.lower import Lowered
 from graphc.pictures import check_request
+from graphc.plan_text import counted_steps, listing
 from graphc.programs import Target, UsageError, fetches_of, run_file, traceback_text
 from graphc.runtime.devices import devices
 from graphc.runtime.function import default_session
-from graphc.show import show_graph
-from graphc.stages import STAGES, check_stage, graph_at
+from graphc.stages import STAGES, check_stage, form_at
 
 BENCHMARKS = Path(__file__).parent.parent / "tools" / "bench"
 
@@ -39,9 +40,11 @@ def _say(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text))
 
 
-def _note_closed(graph: Graph, stage: str) -> None:
+def _note_closed(form: Graph | Lowered, stage: str) -> None:
     """Say why a gradient is still one box, where no feeds tell the shapes."""
-    closed = [node for node in graph.nodes if node.op.family == "gradient"]
+    if isinstance(form, Lowered):
+        return
+    closed = [node for node in form.nodes if node.op.family == "gradient"]
     if stage != "source" and closed:
         _say(
             f"note: {len(closed)} gradient(s) stay closed, for shapes or sizes on their way are "
@@ -53,25 +56,29 @@ def _draw(options: argparse.Namespace) -> int:
     target = Target.of(options.target)
     format = check_request(options.output, options.depth)
     check_stage(options.stage)
-    graph = graph_at(fetches_of(target), options.stage)
-    _note_closed(graph, options.stage)
+    form = form_at(fetches_of(target), options.stage)
+    _note_closed(form, options.stage)
     path = Path(options.output)
-    path.write_bytes(picture(graph, format, options.depth, target.name))
-    _out().print(Text(f"{path}: {len(graph.nodes)} nodes, {path.stat().st_size:,} bytes"))
+    path.write_bytes(picture(form, format, options.depth, target.name))
+    shown = (
+        counted_steps(form.plan.steps) if isinstance(form, Lowered) else f"{len(form.nodes)} nodes"
+    )
+    _out().print(Text(f"{path}: {shown}, {path.stat().st_size:,} bytes"))
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
     check_stage(options.stage)
-    graph = graph_at(fetches_of(Target.of(options.target)), options.stage)
-    _note_closed(graph, options.stage)
-    listing = show_graph(graph)
+    form = form_at(fetches_of(Target.of(options.target)), options.stage)
+    _note_closed(form, options.stage)
+    written = listing(form)
     if not sys.stdout.isatty():
-        sys.stdout.write(listing)
+        sys.stdout.write(written)
         return 0
-    text = Text(listing)
+    text = Text(written)
     text.highlight_regex(r"   # .*", "dim")
-    text.highlight_regex(r"%[\w./:-]+", "cyan")
+    text.highlight_regex(r"%[\w./:-]*\w", "cyan")
+    text.highlight_regex(r"(?m)^(plan:|kernel|host|return|update)(?= )", "bold")
     _out().print(text, end="")
     return 0
 
@@ -147,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     show_parser = command("show", _show, "list what FILE.py:NAME reaches, one node a line")
     for made in (draw_parser, show_parser):
         made.add_argument("target", metavar="FILE.py:NAME", help="a tensor, update, or nesting")
-        made.add_argument("--stage", default="source", help=", ".join(STAGES[:-1]) + " (source)")
+        made.add_argument("--stage", default="source", help=", ".join(STAGES) + " (source)")
     draw_parser.add_argument(
         "-o", "--output", default="graph.svg", metavar="FILE",
         help=f"ends in {', '.join('.' + s for s in SUFFIXES)} (graph.svg)",

@@ -2,7 +2,7 @@
 
 `GRAPHC_DEBUG`  0..4: 1 plan, times and whole tracebacks, 2 passes, 3 kernels, 4 generated code.
 `GRAPHC_DUMP`   a folder that receives every stage of every compilation.
-`GRAPHC_SKIP`   names of passes to leave out, separated by commas.
+`GRAPHC_SKIP`   names of passes to leave out, separated by commas; "fuse": a kernel for each node.
 `GRAPHC_CACHE`  the folder of compiled code, instead of the system's own; "off" keeps none.
 """
 

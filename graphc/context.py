@@ -30,14 +30,25 @@ class Where(NamedTuple):
 
 
 class Scope:
-    """One entry of a `name_scope`; entries of one name are scopes apart, told apart when shown."""
+    """One entry of a `name_scope`; entries of one name are scopes apart, told apart when shown.
 
-    __slots__ = ("gradient", "name", "parent", "serial")
+    `region` is the innermost checkpoint that it is part of: a scope too, which adds nothing to the
+    labels of what is inside, so that a checkpoint renames no variable and no random op.
+    """
 
-    def __init__(self, name: str, parent: Scope | None = None, gradient: bool = False) -> None:
+    __slots__ = ("gradient", "name", "parent", "region", "serial")
+
+    def __init__(
+        self,
+        name: str,
+        parent: Scope | None = None,
+        gradient: bool = False,
+        region: Scope | None = None,
+    ) -> None:
         self.name: str = name
         self.parent: Scope | None = parent
         self.gradient: bool = gradient or (parent is not None and parent.gradient)
+        self.region: Scope | None = region or (None if parent is None else parent.region)
         self.serial = next(_serials)
 
     @property
@@ -51,7 +62,12 @@ class Scope:
     @property
     def path(self) -> str:
         """The names from the outside in, as `outer/inner`."""
-        return "/".join(scope.name for scope in self.chain)
+        return "/".join(scope.name for scope in self.chain if scope.region is not scope)
+
+    def label(self, name: str) -> str:
+        """A name in this scope, as `outer/inner/name`."""
+        path = self.path
+        return f"{path}/{name}" if path else name
 
 
 class Origin:
@@ -103,10 +119,35 @@ def name_scope(name: str | Scope) -> Iterator[Scope]:
     """
     current = CURRENT.get()
     parent = current if isinstance(current, Scope) else None
-    scope = name if isinstance(name, Scope) else Scope(str(name), parent)
+    scope = _entered(name, parent) if isinstance(name, Scope) else Scope(str(name), parent)
     token = CURRENT.set(scope)
     try:
         yield scope
+    finally:
+        CURRENT.reset(token)
+
+
+def _entered(scope: Scope, current: Scope | None) -> Scope:
+    """A scope that is entered again; one of the same path where a checkpoint is entered or left."""
+    region = None if current is None else current.region
+    if scope.region is region:
+        return scope
+    again: Scope | None = None
+    for outer in scope.chain:
+        if outer.region is not outer:
+            again = Scope(outer.name, again, outer.gradient, region)
+    return scope if again is None else again
+
+
+@contextmanager
+def checkpoint_scope() -> Iterator[Scope]:
+    """The nodes built inside are one checkpoint, and keep their labels."""
+    current = CURRENT.get()
+    region = Scope("checkpoint", current if isinstance(current, Scope) else None)
+    region.region = region
+    token = CURRENT.set(region)
+    try:
+        yield region
     finally:
         CURRENT.reset(token)
 

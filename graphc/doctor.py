@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import shutil
 import tempfile
@@ -14,9 +15,12 @@ import numpy as np
 
 from graphc.config import cache_folder
 from graphc.draw.render import INSTALL
+from graphc.runtime.cpu.jit import compile_module
+from graphc.runtime.cpu.target import host
 from graphc.runtime.devices import opencl_devices, processor
 
-WIDTHS = (("avx512f", 512), ("avx", 256), ("sve", 128), ("neon", 128), ("sse2", 128))
+ANSWER = 42
+PROGRAM = f"define i64 @answer() {{ ret i64 {ANSWER} }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +50,31 @@ def _numpy() -> Finding:
 
 
 def _llvm() -> Finding:
-    features = llvm.get_host_cpu_features()
-    width = next((bits for name, bits in WIDTHS if features.get(name)), 64)
     version = ".".join(map(str, llvm.llvm_version_info))
-    text = (
-        f"llvmlite {llvmlite.__version__} (LLVM {version}), {processor()}: "
-        f"{llvm.get_host_cpu_name()}, vectors of {width} bits"
-    )
-    return Finding("LLVM", True, text)
+    return Finding("LLVM", True, f"llvmlite {llvmlite.__version__} (LLVM {version})", True)
+
+
+def _native() -> Finding:
+    """Whether this process may compile and run code: some systems forbid it."""
+    try:
+        target = host()
+        answer = compile_module(PROGRAM, target).function("answer", ctypes.c_int64)
+        if answer() != ANSWER:
+            raise RuntimeError("it computes something else")
+    except Exception as error:  # whatever LLVM or the system has against it
+        return Finding("cpu", False, f'code cannot be run ({error}); device="reference" can', True)
+    width, threads = target.vector_bits, target.cores
+    text = f"{processor()} ({target.cpu}), vectors of {width} bits, threads: {threads}"
+    return Finding("cpu", True, text, True)
 
 
 def _opencl() -> Finding:
     found = opencl_devices()
     if isinstance(found, str):
-        return Finding("OpenCL", False, f"{found}; everything runs on the CPU without it")
+        return Finding("OpenCL", False, f"{found}; no device of graphc uses it yet")
     names = ", ".join(device.name.strip() for device in found)
-    return Finding("OpenCL", True, f"{len(found)} device{'s' * (len(found) > 1)}: {names}")
+    count = f"{len(found)} device{'s' * (len(found) > 1)}"
+    return Finding("OpenCL", True, f"{count}: {names}; no device of graphc uses it yet")
 
 
 def _dot() -> Finding:
@@ -78,12 +91,15 @@ def _cache() -> Finding:
     try:
         existing = next(p for p in (folder, *folder.parents) if p.exists())
         with tempfile.TemporaryFile(dir=existing):
-            return Finding("cache", True, f"{folder} can be written")
+            return Finding("cache", True, f"{folder} can be written: compiled code is kept there")
     except OSError as error:
-        return Finding("cache", False, f"{folder} cannot be written ({error.strerror})")
+        why = f"{folder} cannot be written ({error.strerror})"
+        return Finding("cache", False, f"{why}: every process compiles anew; set GRAPHC_CACHE")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_python, _numpy, _llvm, _opencl, _dot, _cache)
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python, _numpy, _llvm, _native, _opencl, _dot, _cache,
+)  # fmt: skip
 
 
 def examine() -> list[Finding]:

@@ -66,6 +66,9 @@ for _error in (
     _error.__module__ = "graphc"  # tracebacks say graphc.ShapeError, the name that users import
 
 
+TRIMMED = (GraphcError, ValueError, TypeError)  # what may be graphc's own
+
+
 def brief(value: object, most: int = 60) -> str:
     """A value as errors quote it: one line of at most so many characters."""
     text = repr(value).replace("\n", " ")
@@ -90,6 +93,18 @@ def _is_own(error: Exception) -> bool:
     return isinstance(error, GraphcError) or _CALLED in str(error)
 
 
+def departs(error: Exception) -> bool:
+    """Whether an error is to leave graphc without the frames below; it names a user's line then.
+
+    For entry points that are too quick for `trimmed`: they raise `error.with_traceback(None) from
+    None` where it does, and the error as it is where it does not.
+    """
+    if not _is_own(error):
+        return False
+    _locate(error)
+    return config.debug() <= 0
+
+
 def trimmed(function: Callable[P, R]) -> Callable[P, R]:
     """Let graphc's errors leave `function` without the frames below it."""
 
@@ -97,12 +112,9 @@ def trimmed(function: Callable[P, R]) -> Callable[P, R]:
     def entry(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except (GraphcError, ValueError, TypeError) as error:
-            if not _is_own(error):
-                raise
-            _locate(error)
-            if config.debug() > 0:
-                raise
-            raise error.with_traceback(None) from None
+        except TRIMMED as error:
+            if departs(error):
+                raise error.with_traceback(None) from None
+            raise
 
     return entry

@@ -38,7 +38,8 @@ class Op:
     is asked only where every rank is known. `oracle(*arrays, **attrs)` is its meaning, in NumPy.
     `vjp(g, y, *xs, **attrs)` gives the cotangents of its inputs (None: none flows), where `y` is
     its own output; both are tuples where it has several outputs. `element` is the formula of one
-    output element, `expand(*xs, **attrs)` its composition of simpler ops. `build` turns tensors
+    output element, `expand(*xs, **attrs)` its composition of simpler ops; where elements need
+    each other, `loop(y, *xs, **attrs)` is the loop in order that fills `y`. `build` turns tensors
     and attributes into canonical nodes (broadcast, promoted, axes counted from the front); it is
     run again when more is known of the types. `cuts` says why no gradient passes.
     """
@@ -53,6 +54,7 @@ class Op:
     vjp: Callable[..., Any] | None = None
     element: Callable[..., Any] | None = None
     expand: Callable[..., Any] | None = None
+    loop: Callable[..., Any] | None = None
     domain: Any = None
     cuts: str = ""
     outputs: Callable[..., int] | int | None = None  # None: one tensor, not a tuple
@@ -89,7 +91,7 @@ class Node:
     def label(self) -> str:
         """Its name in its scope, `encoder/layer/matmul`; the op's name where it has none."""
         name = self.name or self.op.name
-        return name if self.scope is None else f"{self.scope.path}/{name}"
+        return name if self.scope is None else self.scope.label(name)
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The outputs of this node over other inputs of the same types."""
@@ -150,12 +152,14 @@ def outputs_of(node: Node) -> tuple[Tensor, ...]:
 class Graph:
     """What some outputs and updates reach, down to `inputs`: tensors that a run feeds.
 
-    `updates` pairs variables with the values that a run will write to them.
+    `updates` pairs variables with the values that a run will write to them. `order`, where a pass
+    has given one, lists all nodes as they are to be run.
     """
 
     outputs: tuple[Tensor, ...]
     updates: tuple[tuple[Tensor, Tensor], ...] = ()
     inputs: tuple[Tensor, ...] = ()
+    order: tuple[Node, ...] = ()
 
     @property
     def roots(self) -> tuple[Tensor, ...]:
@@ -165,7 +169,7 @@ class Graph:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, each after the nodes that it reads."""
-        return tuple(topological(self.roots, frozenset(self.inputs)))
+        return self.order or tuple(topological(self.roots, frozenset(self.inputs)))
 
     def with_roots(self, roots: Sequence[Tensor], inputs: Sequence[Tensor] | None = None) -> Graph:
         """The graph with other outputs and update values, in the order of `roots`."""

@@ -37,6 +37,7 @@ _RENAMED = {
     "self_adjoint_eig": "linalg.eigh", "qr": "linalg.qr", "inv": "linalg.inv",
     "det": "linalg.det", "solve": "linalg.solve", "conv2d": "nn.conv2d",
     "disconnected_grad": "stop_gradient", "zero_grad": "stop_gradient", "Rop": "jvp",
+    "recompute_grad": "checkpoint",
     "verify_grad": "check_gradient", "range": "arange",
 }  # fmt: skip
 """Where the same function, or the one to use, stands under another name."""

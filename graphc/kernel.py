@@ -12,7 +12,18 @@ compiles without knowing any op. The language is closed: a formula is a `Scalar`
     (primitive) a row of `scalar.PRIMITIVES`
 
 Every read lies inside its buffer, or has an `outside`, also where a select drops what it gives. The
-one exception is an index that is data (`gather`): a device raises where it is out of range.
+one exception is an index that is data (`gather`, `scatter`): a device raises where it is out of
+range, in a store too.
+
+A kernel whose later values need earlier ones (running sums, writes at indices that are data) has
+axes that are walked in `order`, inside of the others:
+
+    y[i, k] = y[i, k - 1; 0] + x[i, k]                             in order k: the running sum
+    y[i, j] = x[i, j], then y[at[k], j] = y[at[k], j] + u[k, j]    in order k: scatter
+
+The stores that are not `ordered` are done first. Then, at each point of the order, its first axis
+outermost, the others: their values at all points of `axes`, then the writes. So a store may read
+what was stored before. Points of `axes` that ordered stores mention touch no element in common.
 
 Fusion is substitution: a `Source` gives the formula at an index, and whether that is a read of a
 buffer or the formula of the op that would have filled it, its reader cannot tell. A reduction that
@@ -22,11 +33,11 @@ does not depend on an inner axis may be computed once outside of it: softmax is 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from graphc.dims import Dim, Dimension, Shape, product
+from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import DType, bool_, float16, float32, int64
 from graphc.scalar import Kind, Like, Scalar, apply, result_dtype, select
 from graphc.types import TensorType
@@ -178,80 +189,11 @@ def is_within(index: Sequence[Scalar], shape: Shape) -> Scalar | None:
     return conjunction(bounds)
 
 
-def quotient(x: Scalar, step: int) -> tuple[Scalar, Scalar | None]:
+def quotient(x: Scalar, step: Dimension) -> tuple[Scalar, Scalar | None]:
     """`x // step`, and whether it divides (None: always)."""
     if step == 1:
         return x, None
-    return x // step, apply("equal", x % step, 0)
-
-
-# ---------------------------------------------------------------------------- places
-
-
-def counted(place: Scalar, dtype: DType, size: Dimension) -> Scalar:
-    """An index that is data of a dtype, negative ones counted from the end."""
-    signed = typed(place, int64)
-    return signed if dtype.kind == "u" else select(signed < 0, signed + lift(size), signed)
-
-
-def affine(place: Scalar, step: int = 1, start: Dimension = 0) -> Scalar:
-    """`place * step + start`, without what changes nothing."""
-    scaled = place if step == 1 else place * step
-    if isinstance(start, Dim):
-        negative = all(coefficient < 0 for _, coefficient in start.terms)
-        return scaled - lift(-start) if negative else scaled + lift(start)
-    return scaled if start == 0 else scaled + start if start > 0 else scaled - -start
-
-
-def linear(index: Sequence[Like], shape: Shape) -> Scalar:
-    """The place of an element among all, in row-major order."""
-    place: Scalar = lift(0)
-    for k, (i, size) in enumerate(zip(index, shape, strict=True)):
-        place = place * lift(size) + lift(i) if k else lift(i)
-    return place
-
-
-def delinear(place: Like, shape: Shape) -> Index:
-    """The index of the element at a place."""
-    rest, index = lift(place), []
-    for size in reversed(shape[1:]):
-        index.append(rest % lift(size))
-        rest = rest // lift(size)
-    return (*((rest,) if shape else ()), *reversed(index))
-
-
-def reshaped(index: Index, shape: Shape, onto: Shape) -> Index:
-    """Where the element at an index of `shape` lies in `onto`, another shape of as many elements.
-
-    Runs of axes with equal products are taken apart, so that what only gains or loses an axis, or
-    merges two, needs no division elsewhere.
-    """
-    found: list[Scalar] = []
-    i = j = 0
-    while j < len(onto):
-        if i < len(shape) and _is_one(shape[i]):
-            i += 1
-        elif _is_one(onto[j]):
-            found.append(lift(0))
-            j += 1
-        else:
-            after, end = _group(shape, i, onto, j)
-            found += delinear(linear(index[i:after], shape[i:after]), onto[j:end])
-            i, j = after, end
-    return tuple(found)
-
-
-def _is_one(size: Dimension) -> bool:
-    return isinstance(size, int) and size == 1
-
-
-def _group(shape: Shape, i: int, onto: Shape, j: int) -> tuple[int, int]:
-    """Where the shortest run of axes from `i` ends that holds as much as some from `j`."""
-    for after in range(i + 1, len(shape) + 1):
-        for end in range(j + 1, len(onto) + 1):
-            if product(shape[i:after]) == product(onto[j:end]):
-                return after, end
-    return len(shape), len(onto)
+    return x // lift(step), apply("equal", x % lift(step), 0)
 
 
 # ---------------------------------------------------------------------------- sources
@@ -269,17 +211,23 @@ def read(buffer: Buffer) -> Source:
     return Source(buffer.type, at, inside)
 
 
-def inlined(type: TensorType, formula: Callable[[Index], Scalar]) -> Source:
+def inlined(
+    type: TensorType,
+    formula: Callable[[Index], Scalar],
+    known: dict[Scalar, Kind] | None = None,
+) -> Source:
     """A formula as an operand: nothing is stored, its reader computes it, in the type's dtype.
 
     Readers of one element share its formula, so a reduction inside is one, and computed once.
+    `known` are the kinds of formulas met before; those found here are added.
     """
     made: dict[tuple[Any, ...], Scalar] = {}
+    kinds = {} if known is None else known
 
     def at(index: Index) -> Scalar:
         key = tuple([i if i.operands else (i.primitive, i.value) for i in index])
         if key not in made:
-            made[key] = typed(formula(index), type.dtype)
+            made[key] = typed(formula(index), type.dtype, kinds)
         return made[key]
 
     def inside(index: Index, outside: Number) -> Scalar:
@@ -307,10 +255,13 @@ def guarded(formula: Scalar) -> Scalar:
 # ---------------------------------------------------------------------------- types
 
 
-def kinds_of(*formulas: Scalar) -> dict[Scalar, Kind]:
-    """The dtypes of formulas and of all inside; of a number, its Python type: it is weak."""
-    found: dict[Scalar, Kind] = {}
-    for part in walk(*formulas):
+def kinds_of(*formulas: Scalar, known: dict[Scalar, Kind] | None = None) -> dict[Scalar, Kind]:
+    """The dtypes of formulas and of all inside; of a number, its Python type: it is weak.
+
+    They are added to those `known`, which are not looked into again.
+    """
+    found: dict[Scalar, Kind] = {} if known is None else known
+    for part in walk(*formulas, known=found):
         found[part] = _kind(part, [found[x] for x in part.operands])
     return found
 
@@ -341,55 +292,109 @@ def dtype_of(formula: Scalar) -> DType | None:
     return kind if isinstance(kind, DType) else None
 
 
-def typed(formula: Scalar, dtype: DType) -> Scalar:
+def typed(formula: Scalar, dtype: DType, known: dict[Scalar, Kind] | None = None) -> Scalar:
     """The formula in a dtype: cast, where it is not of it already."""
-    return formula if dtype_of(formula) is dtype else cast(formula, dtype)
+    return formula if kinds_of(formula, known=known)[formula] is dtype else cast(formula, dtype)
 
 
 # ---------------------------------------------------------------------------- kernels
 
 
 @dataclass(frozen=True, slots=True)
+class Loop:
+    """What fills an op's result where its elements need each other: `Op.loop` gives it.
+
+    At each point of the order, and of the axes, `value` is written at `index`. `first` fills the
+    result before, as an op's `element` does; None where the order reaches it all.
+    """
+
+    axes: tuple[Axis, ...]
+    order: tuple[Axis, ...]
+    index: Index
+    value: Scalar
+    first: Callable[[Index], Scalar] | None = None
+
+
+def axes_over(shape: Shape) -> tuple[tuple[Axis, ...], Index]:
+    """Fresh axes over the elements of a shape, and where they stand."""
+    axes = tuple(map(Axis, shape))
+    return axes, tuple([axis.position for axis in axes])
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
-    """What is written where: the value of a formula, at an index of a buffer."""
+    """What is written where: the value of a formula, at an index of a buffer.
+
+    An `ordered` one is done at each point of its kernel's order.
+    """
 
     buffer: Buffer
     index: Index
     value: Scalar
+    ordered: bool = False
 
     @property
     def formulas(self) -> tuple[Scalar, ...]:
         """The value, then the index."""
         return (self.value, *self.index)
 
+    def axes(self) -> set[Axis]:
+        """The axes that the index mentions: the store is done at each of their points."""
+        return {part.value for part in walk(*self.index) if part.primitive == "position"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
-    """Stores at every point of the axes; points are independent of each other."""
+    """Stores at every point of the axes; points are independent of each other.
+
+    A store is done once for each point of the axes that its index mentions; its value depends on
+    no other. So a kernel over rows can store one value a row. The points of `order` come one after
+    the other (see the module).
+    """
 
     name: str
     axes: tuple[Axis, ...]
     stores: tuple[Store, ...]
     lines: tuple[Any, ...] = ()  # the user's lines that it was made from
+    order: tuple[Axis, ...] = ()
+
+    @property
+    def first(self) -> tuple[Store, ...]:
+        """The stores that are done before those in order."""
+        return tuple([store for store in self.stores if not store.ordered])
+
+    @property
+    def before(self) -> Kernel:
+        """The kernel of the stores that are done before those in order."""
+        mentioned = {axis for store in self.first for axis in store.axes()}
+        axes = tuple([axis for axis in self.axes if axis in mentioned])
+        return Kernel(self.name, axes, self.first, self.lines)
+
+    @property
+    def ordered(self) -> tuple[Store, ...]:
+        """The stores that are done at each point of the order."""
+        return tuple([store for store in self.stores if store.ordered])
 
     def formulas(self) -> Iterator[Scalar]:
         """Every formula inside, each once, operands before what uses them."""
         return walk(*(formula for store in self.stores for formula in store.formulas))
 
     def reads(self) -> list[Buffer]:
-        """The buffers that it reads, once each, in order of first use."""
-        return list(dict.fromkeys(f.value[0] for f in self.formulas() if f.primitive == "read"))
+        """The buffers that it reads, once each, in order of first use; none that it fills."""
+        read = dict.fromkeys(f.value[0] for f in self.formulas() if f.primitive == "read")
+        written = {store.buffer for store in self.ordered}
+        return [buffer for buffer in read if buffer not in written]
 
 
-def walk(*formulas: Scalar) -> Iterator[Scalar]:
-    """Every formula inside, each once, operands before what uses them."""
+def walk(*formulas: Scalar, known: Container[Scalar] = ()) -> Iterator[Scalar]:
+    """Every formula inside, each once, operands before what uses them; none that is `known`."""
     seen: set[Scalar] = set()
     stack = [(formula, False) for formula in reversed(formulas)]
     while stack:
         current, ready = stack.pop()
         if ready:
             yield current
-        elif current not in seen:
+        elif current not in seen and current not in known:
             seen.add(current)
             stack.append((current, True))
             stack += [(part, False) for part in reversed(current.operands)]

@@ -1,14 +1,15 @@
 """The text form of kernels: deterministic, so that errors, dumps and tests can hold it.
 
-    kernel matmul
+    kernel matmul   # mnist.py:12
       read %a: f32[m,k]
       read %b: f32[k,n]
       for i0 < m, i1 < n
       %0[i0, i1]: f32[m,n] = sum(r0 < k: %a[i0, r0] * %b[r0, i1])
 
-Axes of the nest are i0, i1 ..., those of reductions r0, r1 ... A formula that is used twice has a
-line of its own and a name, t0, t1 ... `%x[i, j; 0]` is 0 beyond the array; a kernel that was made
-from the user's lines lists them last.
+Axes of the nest are i0, i1 ..., those of reductions r0, r1 ... A formula that is used twice, or is
+long, has a line of its own and a name, t0, t1 ... Where axes are walked in order, what is stored
+before them is marked `first`. `%x[i, j; 0]` is 0 beyond the array; a kernel that was made from the
+user's lines names them first.
 """
 
 from __future__ import annotations
@@ -29,18 +30,20 @@ INFIX = {
     "floor_divide": ("//", 7), "remainder": ("%", 7),
 }  # fmt: skip
 ATOM, LEAVES = 9, ("number", "position", "extent")
+WIDE = 88  # characters of a formula that stands on a line of its own
 
 
 class _Text:
     """The names and lines of one listing."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.naming = Naming()
-        self.axes = {axis: f"i{k}" for k, axis in enumerate(kernel.axes)}
+    def __init__(self, kernel: Kernel, naming: Naming) -> None:
+        self.naming = naming
+        self.axes = {axis: f"i{k}" for k, axis in enumerate((*kernel.axes, *kernel.order))}
         self.inner = 0
         uses = Counter(part for f in kernel.formulas() for part in f.operands)
         uses.update(f for store in kernel.stores for f in store.formulas)
         self.shared = {f for f, n in uses.items() if n > 1 and f.primitive not in LEAVES}
+        self.last = {store.value for store in kernel.stores}
         self.texts: dict[Scalar, tuple[str, int]] = {}  # and how tightly each binds
         self.lines: list[str] = []
 
@@ -59,9 +62,10 @@ class _Text:
         return self.naming.type(buffer.type)
 
     def add(self, formula: Scalar) -> None:
-        """Write a formula, on a line of its own if several read it."""
+        """Write a formula, on a line of its own if several read it, or if it is long."""
         text = self.formula(formula)
-        if formula in self.shared:
+        long = len(text[0]) > WIDE and formula.primitive != "read" and formula not in self.last
+        if formula in self.shared or long:
             name = f"t{len(self.lines)}"
             self.lines.append(f"  {name} = {text[0]}")
             text = name, ATOM
@@ -112,19 +116,30 @@ def _bracketed(text: str, yes: bool) -> str:
     return f"({text})" if yes else text
 
 
-def show_kernel(kernel: Kernel) -> str:
+def lines_text(kernel: Kernel) -> str:
+    """The user's lines that a kernel was made from, those of a file in their order."""
+    files = {where.file: number for number, where in reversed(list(enumerate(kernel.lines)))}
+    ordered = sorted(kernel.lines, key=lambda where: (files[where.file], where.line))
+    return ", ".join(dict.fromkeys(map(str, ordered)))
+
+
+def show_kernel(kernel: Kernel, naming: Naming | None = None) -> str:
     """The listing of a kernel: what it reads, its axes, and what is stored at each point."""
-    text = _Text(kernel)
-    head = [f"kernel {kernel.name}"]
+    text = _Text(kernel, naming or Naming())
+    where = lines_text(kernel)
+    head = [f"kernel {kernel.name}" + (f"   # {where}" if where else "")]
     head += [f"  read %{buffer.name}: {text.typed(buffer)}" for buffer in kernel.reads()]
     if kernel.axes:
         head.append(f"  for {text.bounds(kernel.axes)}")
+    if kernel.order:
+        head.append(f"  in order {text.bounds(kernel.order)}")
     for formula in kernel.formulas():
         text.add(formula)
     stores = []
     for store in kernel.stores:
         place = ", ".join(text.texts[i][0] for i in store.index)
         value = text.texts[store.value][0]
-        stores.append(f"  %{store.buffer.name}[{place}]: {text.typed(store.buffer)} = {value}")
-    lines = [f"  # {where}" for where in kernel.lines]
-    return "\n".join([*head, *text.lines, *stores, *lines]) + "\n"
+        mark = "first " if kernel.ordered and not store.ordered else ""
+        type = text.typed(store.buffer)
+        stores.append(f"  {mark}%{store.buffer.name}[{place}]: {type} = {value}")
+    return "\n".join([*head, *text.lines, *stores]) + "\n"

@@ -1,29 +1,61 @@
 """From an optimised graph to kernels and a plan, by families, without knowing any op.
 
-Enters: an optimised graph. Leaves: a `Plan` with a kernel for every node whose op has a formula of
-one element, and a host call for the others. Composite ops are expanded first. Nothing is fused yet:
-each kernel reads and writes whole buffers.
+Enters: an optimised graph. Leaves: a `Plan` with a kernel for every cluster of nodes (`fuse`), and
+a host call for every node whose op has no formula of one element, nor a loop in order (which is a
+kernel of its own). Composite ops are expanded first.
+
+A value that is stored is read from its buffer, any other is computed by its readers: its formula
+is put in place of the read. Within a kernel, readers of one place share one formula.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from graphc.build import assuming
+from graphc import config
+from graphc.build import assuming, failure
+from graphc.clustering import Group
+from graphc.context import Where
+from graphc.dims import Shape, product
+from graphc.dtypes import Array
+from graphc.facts import canonical, element, is_one, loop, significant
+from graphc.fuse import Clusters, clusters
 from graphc.graph import Graph, Node, Tensor
-from graphc.kernel import Axis, Buffer, Index, Kernel, Source, Store, lift, read, typed
+from graphc.kernel import (
+    Axis,
+    Buffer,
+    Index,
+    Kernel,
+    Number,
+    Source,
+    Store,
+    axes_over,
+    inlined,
+    lift,
+    read,
+    typed,
+)
 from graphc.ops.random import ENTROPY
-from graphc.ops.source import VARIABLE
-from graphc.plan import Call, Host, Plan, Step
+from graphc.ops.shape import RESHAPE
+from graphc.ops.source import CONSTANT, VARIABLE
+from graphc.passes import LOWERING, optimise
+from graphc.places import reshaped
+from graphc.plan import Call, Demand, Host, Plan, Step
 from graphc.rewriting import rewrite
-from graphc.scalar import Scalar
+from graphc.scalar import Kind, Scalar
 from graphc.show import Naming
 from graphc.types import TensorType
 
+MOST_NAMES = 5  # of ops in the name of a kernel
+
 
 def expanded(graph: Graph) -> Graph:
-    """The graph without composites: each is the composition that it stands for."""
+    """The graph without composites: each is the composition that it stands for.
+
+    Then, the forms that kernels are made of, shared parts once: `passes.LOWERING`.
+    """
 
     def rule(node: Node) -> Any:
         if node.op.expand is None:
@@ -33,70 +65,227 @@ def expanded(graph: Graph) -> Graph:
     with assuming(None):
         while any(node.op.expand is not None for node in graph.nodes):
             graph = rewrite(graph, rule)
-    return graph
+        return optimise(graph, pipeline=LOWERING)
 
 
-def formulas(node: Node, sources: Sequence[Source], index: Index) -> tuple[Scalar, ...]:
-    """What each of a node's outputs holds at an index, of what its inputs hold."""
-    assert node.op.element is not None
-    if node.op.family == "pointwise":
-        result = node.op.element(*(source(*index) for source in sources), **node.attrs)
-    else:
-        result = node.op.element(index, *sources, **node.attrs)
-    return tuple(map(lift, result if isinstance(result, tuple) else (result,)))
+def literal(tensor: Tensor) -> Number | None:
+    """The value of a constant with a single element."""
+    if tensor.node.op is not CONSTANT:
+        return None
+    array: Array = tensor.node.attrs["value"].array
+    return array.item() if array.size == 1 else None  # type: ignore[no-any-return]
 
 
-def kernel_of(node: Node, sources: Sequence[Source], buffers: Sequence[Buffer]) -> Kernel:
-    """The kernel that fills a node's buffers."""
-    shape = node.types[0].shape
-    assert shape is not None
-    axes = tuple(map(Axis, shape))
-    index = tuple(axis.position for axis in axes)
-    values = formulas(node, sources, index)
-    stores = tuple(
-        Store(buffer, index, typed(value, buffer.type.dtype))
-        for buffer, value in zip(buffers, values, strict=True)
-    )
-    return Kernel(node.op.name, axes, stores, (node.where,))
+class _Buffers:
+    """The buffers of one graph, one for each tensor that has one."""
 
-
-class _Lowering:
-    """The buffers of one graph, one for each tensor."""
-
-    def __init__(self) -> None:
-        self._naming = Naming()
-        self._buffers: dict[tuple[Node, int], Buffer] = {}
+    def __init__(self, graph: Graph) -> None:
+        self.naming = Naming()
+        self.known: dict[tuple[Node, int], Buffer] = {}
+        self.fed = {(t.node, t.index) for t in graph.inputs}
+        self.constants: dict[Buffer, Array] = {}
 
     def buffer(self, node: Node, index: int, type: TensorType) -> Buffer:
         """The buffer of an output."""
         key = (node, index)
-        if key not in self._buffers:
-            name = self._naming.node(node) + (f".{index}" if len(node.types) > 1 else "")
-            self._buffers[key] = Buffer(type, name)
-        return self._buffers[key]
+        if key not in self.known:
+            name = self.naming.node(node) + (f".{index}" if len(node.types) > 1 else "")
+            buffer = self.known[key] = Buffer(type, name)
+            if node.op is CONSTANT and key not in self.fed:
+                self.constants[buffer] = node.attrs["value"].array
+        return self.known[key]
 
     def of(self, tensor: Tensor) -> Buffer:
         """The buffer of a tensor."""
         return self.buffer(tensor.node, tensor.index, tensor.type)
 
-    def step(self, node: Node) -> Step:
-        """What fills a node's buffers."""
-        outputs = [self.buffer(node, i, type) for i, type in enumerate(node.types)]
-        inputs = [self.of(t) for t in node.inputs]
-        if node.op.element is None:
-            return Host(node, tuple(inputs), tuple(outputs))
-        return Call(kernel_of(node, list(map(read, inputs)), outputs))
+
+class _KernelMaker:
+    """The formulas of one group."""
+
+    def __init__(self, group: Group, found: Clusters, buffers: _Buffers) -> None:
+        self.group = group
+        self.stored = found.stored
+        self.buffers = buffers
+        self.axes = tuple(Axis(size) for size in significant(group.space))
+        self.members = set(group.members)
+        self.kinds: dict[Scalar, Kind] = {}
+        self.sources: dict[tuple[Node, int], Source] = {}
+        self.indices: dict[Any, Index] = {}  # one for all members of a shape: they share formulas
+
+    def kernel(self) -> Kernel:
+        """The kernel that fills the buffers of the group's stored nodes."""
+        if self.group.kind == "ordered":
+            return self.in_order(self.group.members[0])
+        stores: list[Store] = []
+        made_of = self.made_of()
+        for node in self.group.members:
+            if node not in made_of:
+                continue
+            index = self.index(node)
+            values = [self.source_of(node, i)(*index) for i in range(len(node.types))]
+            if node in self.stored:
+                for i, value in enumerate(values):
+                    buffer = self.buffers.buffer(node, i, node.types[i])
+                    stores.append(Store(buffer, index, value))
+        used = {axis for store in stores for axis in store.axes()}
+        axes = tuple(axis for axis in self.axes if axis in used)
+        members = [node for node in self.group.members if node in made_of]
+        return Kernel(_name(members), axes, tuple(stores), self.lines(made_of))
+
+    def lines(self, made_of: Iterable[Node]) -> tuple[Where, ...]:
+        """The user's lines of some nodes."""
+        nodes = sorted(made_of, key=lambda node: node.serial)
+        return tuple(dict.fromkeys(node.where for node in nodes if node.where is not None))
+
+    def in_order(self, node: Node) -> Kernel:
+        """The kernel of a loop in order."""
+        type, result = node.types[0], self.buffers.buffer(node, 0, node.types[0])
+        found = loop(node, _settled(read(result)), [self.source(t) for t in node.inputs])
+        stores, axes = [], found.axes
+        if found.first is not None:
+            assert type.shape is not None
+            cells, index = axes_over(type.shape)
+            stores.append(Store(result, index, typed(found.first(index), type.dtype, self.kinds)))
+            axes = (*cells, *axes)
+        value = typed(found.value, type.dtype, self.kinds)
+        stores.append(Store(result, canonical(found.index), value, ordered=True))
+        lines = self.lines(self.made_of())
+        return Kernel(_name([node]), axes, tuple(stores), lines, found.order)
+
+    def made_of(self) -> set[Node]:
+        """The nodes whose formulas the stored ones are made of, views and all."""
+        stack = [node for node in self.group.members if node in self.stored]
+        found: set[Node] = set()
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found.add(node)
+                stack += [
+                    t.node
+                    for t in node.inputs
+                    if not self.is_buffer(t.node, (t.node, t.index)) and literal(t) is None
+                ]
+        return found
+
+    def index(self, node: Node) -> Index:
+        """Where the group's loops stand in what a member computes."""
+        key = node.types[0].shape, self.group.roles[node]
+        if key not in self.indices:
+            self.indices[key] = self.made_index(*key)
+        return self.indices[key]
+
+    def made_index(self, shape: Shape | None, role: str) -> Index:
+        """The index of what has a shape, and one value for each point, or for each row."""
+        assert shape is not None
+        axes = self.axes[: len(self.axes) - (self.group.inner if role == "row" else 0)]
+        positions = [axis.position for axis in axes]
+        if significant(shape) == tuple(axis.extent for axis in axes):
+            left = iter(positions)
+            return tuple([lift(0) if is_one(size) else next(left) for size in shape])
+        return canonical(reshaped(tuple(positions), significant(self.group.space), shape))
+
+    def source(self, tensor: Tensor) -> Source:
+        """A tensor as an operand of a formula."""
+        node = tensor.node
+        key = (node, tensor.index)
+        if key not in self.sources:
+            number = None if key in self.buffers.fed else literal(tensor)
+            if number is not None:
+                self.sources[key] = inlined(tensor.type, lambda _: lift(number), self.kinds)
+            elif self.is_buffer(node, key):
+                self.sources[key] = _settled(read(self.buffers.of(tensor)))
+            else:
+                return self.source_of(node, tensor.index)
+        return self.sources[key]
+
+    def is_buffer(self, node: Node, key: tuple[Node, int]) -> bool:
+        """Whether an operand is read from memory."""
+        if key in self.buffers.fed or node.op.element is None:
+            return True
+        return node in self.stored and node not in self.members
+
+    def source_of(self, node: Node, i: int) -> Source:
+        """What a node of this kernel computes, as an operand."""
+        key = (node, i)
+        if key not in self.sources:
+            operands = [self.source(t) for t in node.inputs]
+            self.sources[key] = _settled(
+                inlined(node.types[i], lambda at: element(node, operands, at)[i], self.kinds)
+            )
+        return self.sources[key]
 
 
-def lower(graph: Graph) -> Plan:
-    """The plan of a graph."""
+def _settled(source: Source) -> Source:
+    """The source, asked with indices in their simplest form."""
+    return Source(
+        source.type,
+        lambda index: source.at(canonical(index)),
+        lambda index, outside: source.inside(canonical(index), outside),
+    )
+
+
+def _name(nodes: Sequence[Node]) -> str:
+    """The ops that compute something, in their order."""
+    ops = dict.fromkeys(n.op.name for n in nodes if n.op.family != "view" and n.inputs)
+    names = list(ops) or [nodes[-1].op.name]
+    more = "..." if len(names) > MOST_NAMES else ""
+    return "+".join(names[:MOST_NAMES]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A plan, and where it comes from: for those who show it."""
+
+    graph: Graph  # without composites
+    plan: Plan
+    parts: tuple[frozenset[Node], ...]  # of each step: the nodes that it computes, views and all
+    buffers: Mapping[tuple[Node, int], Buffer]  # of the outputs that have one
+    naming: Naming  # that has named the buffers
+
+
+def _step(group: Group, found: Clusters, buffers: _Buffers) -> tuple[Step, frozenset[Node]]:
+    if group.kind != "host":
+        maker = _KernelMaker(group, found, buffers)
+        return Call(maker.kernel()), frozenset(maker.made_of())
+    [node] = group.members
+    outputs = [buffers.buffer(node, i, type) for i, type in enumerate(node.types)]
+    step = Host(node, tuple(map(buffers.of, node.inputs)), tuple(outputs))
+    return step, frozenset(group.members)
+
+
+def lowered(graph: Graph, fused: bool = True) -> Lowered:
+    """The plan of a graph; without fusion (or with GRAPHC_SKIP=fuse) each node has a kernel."""
     graph = expanded(graph)
-    lowering = _Lowering()
+    found = clusters(graph, fused and "fuse" not in config.skipped_passes())
+    buffers = _Buffers(graph)
+    inputs = tuple(map(buffers.of, graph.inputs))
     fed = {t.node for t in graph.inputs}
-    inputs = tuple(map(lowering.of, graph.inputs))
     nodes = [node for node in graph.nodes if node not in fed]
-    variables = [(n, lowering.buffer(n, 0, n.types[0])) for n in nodes if n.op is VARIABLE]
-    entropy = [lowering.buffer(n, 0, n.types[0]) for n in nodes if n.op is ENTROPY]
-    steps = [lowering.step(n) for n in nodes if n.op is not VARIABLE and n.op is not ENTROPY]
-    roots = tuple(map(lowering.of, graph.roots))
-    return Plan(inputs, tuple(variables), tuple(entropy), tuple(steps), roots)
+    variables = [(n, buffers.buffer(n, 0, n.types[0])) for n in nodes if n.op is VARIABLE]
+    entropy = [buffers.buffer(n, 0, n.types[0]) for n in nodes if n.op is ENTROPY]
+    made = [_step(group, found, buffers) for group in found.groups]
+    steps = tuple(step for step, _ in made)
+    roots = tuple(map(buffers.of, graph.roots))
+    constants = tuple(buffers.constants.items())
+    plan = Plan(
+        inputs, tuple(variables), tuple(entropy), steps, roots,
+        constants=constants, demands=tuple(_demands(nodes)),
+    )  # fmt: skip
+    parts = tuple(parts for _, parts in made)
+    return Lowered(graph, plan, parts, buffers.known, buffers.naming)
+
+
+def _demands(nodes: Sequence[Node]) -> Iterator[Demand]:
+    """Reshapes whose number of elements only a run can tell."""
+    for node in nodes:
+        if node.op is RESHAPE:
+            before, after = (product(t.shape or ()) for t in (node.inputs[0], node.types[0]))
+            if before != after:
+                rule = "the number of elements must stay the same"
+                yield Demand(before, after, failure(node.op, rule, node.inputs, node.where))
+
+
+def lower(graph: Graph, fused: bool = True) -> Plan:
+    """The plan of a graph, as `lowered` makes it."""
+    return lowered(graph, fused).plan

@@ -1,7 +1,7 @@
 """`draw`: the picture of what some fetches reach, at a stage, in a file.
 
-Enters: fetches and a path, whose ending says the format. Leaves: the file. `stages` gives the
-graph, `draw/` the picture.
+Enters: fetches and a path, whose ending says the format. Leaves: the file. `stages` says what there
+is to draw, `draw/` draws it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from graphc.draw import SUFFIXES, picture
 from graphc.errors import FetchError, trimmed
 from graphc.graph import Tensor
-from graphc.stages import graph_at
+from graphc.stages import form_at
 
 
 def check_request(path: str | PathLike[str], depth: int | None) -> str:
@@ -39,8 +39,9 @@ def draw(
     """Draw what some fetches reach, and return the path that was written.
 
     The ending says the format: .dot and .html need no program, .svg, .png and .pdf need graphviz's
-    `dot`. `stage` and `feeds` are those of `show`. `depth` folds scopes that many levels down (1:
-    each top scope is a box); None folds by itself where more than 60 boxes would be seen. An .html
+    `dot`. `stage` and `feeds` are those of `show`; at "fused" every kernel is a box around what it
+    computes. `depth` folds scopes, or kernels, that many levels down (1: each top scope, or kernel,
+    is a box); None folds by itself where more than 60 boxes would be seen. An .html
     page folds and unfolds where it is clicked.
 
     Raises FetchError for another ending, an unknown stage, or a foreign object; DeviceError where
@@ -50,7 +51,7 @@ def draw(
     'graph.dot'
     """
     format = check_request(path, depth)
-    graph = graph_at(fetches, stage, feeds)
+    form = form_at(fetches, stage, feeds)
     target = Path(path)
-    target.write_bytes(picture(graph, format, depth, target.stem))
+    target.write_bytes(picture(form, format, depth, target.stem))
     return target

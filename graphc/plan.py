@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from graphc.dims import Dimension
+from graphc.dtypes import Array
 from graphc.graph import Node
 from graphc.kernel import Buffer, Kernel
 
@@ -33,6 +35,15 @@ Step: TypeAlias = Call | Host
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """Two sizes that must be equal in a run: else a ShapeError of this text, and both values."""
+
+    left: Dimension
+    right: Dimension
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Steps over buffers: what is fed, what variables hold, what comes out."""
 
@@ -41,3 +52,6 @@ class Plan:
     entropy: tuple[Buffer, ...]
     steps: tuple[Step, ...]
     roots: tuple[Buffer, ...]
+    aliases: tuple[tuple[Buffer, Buffer], ...] = ()  # (one, the one whose storage it shares)
+    constants: tuple[tuple[Buffer, Array], ...] = ()
+    demands: tuple[Demand, ...] = ()

@@ -1,7 +1,7 @@
 """Formulas of one element: a closed set of scalar primitives, with their meaning in NumPy.
 
-An op's `element` takes `Scalar`s and returns one; the CPU and OpenCL code generators will see
-nothing else of a pointwise op. `evaluate` runs a formula over arrays, which is how the tests hold
+An op's `element` takes `Scalar`s and returns one; code generators see nothing else of a pointwise
+op. `evaluate` runs a formula over arrays, which is how the tests hold
 each op's formula against its oracle. Formulas are trees a few levels deep, so recursion is fine.
 """
 

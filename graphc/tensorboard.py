@@ -105,7 +105,7 @@ def _name(naming: Naming, node: Any) -> str:
     if node.name is not None:
         return name
     inside = f"{node.op.name}_{name}"
-    return inside if node.scope is None else f"{node.scope.path}/{inside}"
+    return inside if node.scope is None else node.scope.label(inside)
 
 
 def _operand(naming: Naming, tensor: Tensor) -> str:

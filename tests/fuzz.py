@@ -22,8 +22,11 @@ from graphc.ops import OPS
 from graphc.ops.domain import Case, Draw
 from graphc.ops.gradient import gradients
 from graphc.passes.specialise import specialise
+from graphc.runtime.device import Environment
+from graphc.runtime.interp.device import InterpDevice
 from graphc.types import Assumptions
 from tests.support import (
+    ENTROPY_WORDS,
     SPELLINGS,
     Compiled,
     apply,
@@ -46,6 +49,7 @@ DTYPES = (
     bool_,
 )  # float64 most: it has difference quotients
 TRIES = 4  # of these the op that reads the most results of other ops comes next
+DEVICES = (InterpDevice(),)
 LIMIT = 1e3  # larger values make rounding, not mistakes
 
 
@@ -233,8 +237,23 @@ def check(program: Program) -> None:
     ):
         assert_same(got, want, "optimised", slack=300)
         assert_same(again, want, "optimised, oracle by oracle", slack=300)
+    _check_devices(compiled, feeds)
     if all(step.smooth for step in program.steps):
         _check_gradient(inputs, feeds, fetches)
+
+
+def _check_devices(compiled: Compiled, feeds: Sequence[Array]) -> None:
+    """Kernels, fused, must compute what the graph means."""
+    environment = Environment(compiled.sizes, {}, ENTROPY_WORDS)
+    wanted = compiled(*feeds)
+    single = any(t.dtype is float32 for node in compiled.graph.nodes for t in node.types)
+    for device in DEVICES:
+        got = device.compile(compiled.graph).run(feeds, environment)
+        for a, b in zip(map(np.asarray, got), wanted, strict=True):
+            assert a.dtype == b.dtype
+            if single and b.dtype == np.float64:  # it was rounded to single precision on the way
+                a, b = a.astype(np.float32), b.astype(np.float32)
+            assert_same(a, b, f"on {device.name}", slack=300)
 
 
 def _check_gradient(inputs: list[Tensor], feeds: list[Array], fetches: list[Tensor]) -> None:
@@ -244,6 +263,7 @@ def _check_gradient(inputs: list[Tensor], feeds: list[Array], fetches: list[Tens
         return
     slopes = gradients(ys, [inputs[i] for i in places], unconnected="zero")
     compiled = Compiled.of([*ys, *slopes], inputs, [array.shape for array in feeds])
+    _check_devices(compiled, feeds)
     rng = np.random.default_rng(0)
     directions = [rng.uniform(-1, 1, feeds[i].shape) for i in places]
 

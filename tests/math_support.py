@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from graphc.dtypes import BY_NUMPY, DType
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, declare, integer, loop
+from graphc.runtime.cpu.helpers import helpers
 from graphc.runtime.cpu.jit import Library, compile_module
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.cpu.vector_math import Instructions, cast, element_of, emit
@@ -75,7 +76,9 @@ def library(
             return cast(builder, values[0], dtypes[0], result, known)
         return emit(builder, primitive, values, dtypes[-1], known)
 
-    return compile_module(looped(formula, dtypes, result, lanes), target)
+    code = str(looped(formula, dtypes, result, lanes))
+    symbols = {name: found.address(name) for name, found in helpers(code, target).items()}
+    return compile_module(code, target, symbols=symbols)
 
 
 def call(code: Library, to: Array, *arrays: Array) -> None:

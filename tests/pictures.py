@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graphc.context import name_scope
-from graphc.draw.boxes import Boxes
+from graphc.draw.boxes import boxes_of
 from graphc.draw.dot import dot_of
 from graphc.draw.fold import Tree, tree_of
 from graphc.graph import Graph, Tensor
@@ -108,7 +108,7 @@ def read(text: str) -> Picture:
 def tree(fetches: Any, segments: bool = True) -> Tree:
     """The tree of what some fetches reach."""
     graph = fetches if isinstance(fetches, Graph) else graph_of(fetches)
-    return tree_of(Boxes(graph), segments)
+    return tree_of(boxes_of(graph), segments)
 
 
 def picture(fetches: Any, depth: int | None = None) -> Picture:

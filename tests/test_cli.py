@@ -69,12 +69,13 @@ def test_show(program: Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["y", "w", "train", "both", "build"])
-@pytest.mark.parametrize("stage", ["source", "specialised", "optimised"])
+@pytest.mark.parametrize("stage", ["source", "specialised", "optimised", "fused"])
 def test_show_takes_any_fetch_at_any_stage(
     program: Path, name: str, stage: str, capsys: Any
 ) -> None:
     assert run("show", f"{program}:{name}", "--stage", stage) == 0
-    assert "%w: f32[4,1] = variable" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert ("variable %w: f32[4,1]" if stage == "fused" else "%w: f32[4,1] = variable") in out
 
 
 @pytest.mark.parametrize("suffix", ["dot", "html"])
@@ -185,7 +186,7 @@ def test_commands_that_are_not_understood(arguments: list[str], capsys: Any) -> 
     [
         (["-o", "a.txt"], "a picture's file ends in .svg"),
         (["-o", "a.dot", "--depth", "0"], "at least 1"),
-        (["-o", "a.dot", "--stage", "fused"], "come with the native compiler"),
+        (["-o", "a.dot", "--stage", "molten"], "there is no stage 'molten'"),
         (["-o", "/no/such/folder/a.dot"], "No such file or directory: '/no/such/folder/a.dot'"),
     ],
 )
@@ -261,7 +262,7 @@ def test_doctor(capsys: Any) -> None:
     assert run("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line[4:].partition(":")[0] for line in lines]
-    assert names == ["Python", "NumPy", "LLVM", "OpenCL", "dot", "cache"]
+    assert names == ["Python", "NumPy", "LLVM", "cpu", "OpenCL", "dot", "cache"]
 
 
 def test_doctor_says_what_to_install(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
@@ -277,6 +278,17 @@ def test_doctor_fails_where_something_needed_is_missing(monkeypatch: Any, capsys
     monkeypatch.setattr(doctor.np, "__version__", "1.26.4")
     assert run("doctor") == 1
     assert "no  NumPy: 1.26.4: 2.0 is needed" in capsys.readouterr().out
+
+
+def test_doctor_says_that_code_cannot_be_run(monkeypatch: Any, capsys: Any) -> None:
+    def forbidden(*_: Any) -> None:
+        raise OSError("memory cannot be made executable")
+
+    monkeypatch.setattr(doctor, "compile_module", forbidden)
+    assert run("doctor") == 1
+    assert (
+        "no  cpu: code cannot be run (memory cannot be made executable)" in capsys.readouterr().out
+    )
 
 
 def test_bench(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:

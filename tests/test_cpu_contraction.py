@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from llvmlite import ir
 
-from graphc.runtime.cpu.contraction import Contraction, matmul_sizes
+from graphc.runtime.cpu.contraction import matmul_sizes, size_array
 from graphc.runtime.cpu.convolution import Convolution
-from graphc.runtime.cpu.driver import emit
-from graphc.runtime.cpu.geometry import Geometry
+from graphc.runtime.cpu.driver_library import cut
+from graphc.runtime.cpu.geometry import GROUP, PART, Geometry
 from graphc.runtime.cpu.target import Target, host
+from graphc.runtime.cpu.threads import BODY, pool
 from graphc.runtime.cpu.tile import Tile
-from tests.contraction_support import Compiled, matmul, strides
+from tests.contraction_support import STORE, Compiled, matmul, matmul_bound, strides
 
 WIDTHS = sorted({bits for bits in (128, 256, 512) if bits <= host().vector_bits})
 TARGETS = {f"{bits}bit": host().narrowed(bits) for bits in WIDTHS}
@@ -24,8 +25,8 @@ DTYPES = ("float32", "float64")
 
 
 @functools.cache
-def compiled(dtype: str, target: str, **options: Any) -> Compiled:
-    return Compiled(Contraction("product", dtype, **options), TARGETS[target])
+def compiled(dtype: str, target: str) -> Compiled:
+    return Compiled(dtype, TARGETS[target])
 
 
 def draw(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Any:
@@ -70,19 +71,38 @@ def test_sizes_around_a_tile(dtype: str, target: str, turned: tuple[bool, ...]) 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sizes_around_the_blocks(dtype: str, target: str) -> None:
     """Several blocks of k and columns, several groups of rows, and their remainders."""
-    geometry = Geometry(TARGETS[target], Contraction("product", dtype))
+    geometry = Geometry.of(TARGETS[target], dtype)
     function, rows = compiled(dtype, target), geometry.tile.rows
-    depth, columns = geometry.depth, geometry.columns
+    depth, columns = geometry.depth, geometry.most_strips * geometry.tile.width
     for m, k, n in [
         (rows + 1, depth, columns), (rows * 3, depth + 1, columns + 1),
-        (rows * 2 - 1, 2 * depth + 3, columns - 1), (40 * rows + 1, depth + 5, 5),
-        (1, 2 * depth, columns + 3), (7, depth - 1, 2 * columns + 1),
+        (rows * 2 - 1, 2 * depth + 3, columns - 1), (GROUP * rows + 1, depth + 5, 5),
+        (1, 2 * depth, columns + 3), (7, depth - 1, 2 * columns + 1), (9, 2 * PART - 1, 3),
     ]:  # fmt: skip
         for turned in itertools.product((False, True), repeat=2):
             a, b = laid_out((m, k), dtype, turned[0], 1), laid_out((k, n), dtype, turned[1], 2)
             c = np.full((m, n), np.nan, dtype)
             matmul(function, a, b, c)
             close(c, a, b, dtype)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 2 * PART, 1), (33, 3 * PART + 1, 40), (10, 17 * PART, 10)])
+def test_deep_sums_are_parts(dtype: str, target: str, shape: tuple[int, int, int]) -> None:
+    """The parts may be summed in any order, by any threads: the bits are the same."""
+    (m, k, n), results = shape, []
+    for turned in itertools.product((False, True), repeat=2):
+        a, b = laid_out((m, k), dtype, turned[0], 1), laid_out((k, n), dtype, turned[1], 2)
+        c = np.empty((m, n), dtype)
+        bound = matmul_bound(compiled(dtype, target), a, b, c)
+        assert bound.parts == bound.tiles == min(16, k // PART)
+        for threads, order in [(1, 1), (1, -1), (2, 1), (7, -1)]:
+            c[:] = np.nan
+            bound.run(threads, order)
+            results.append(c.tobytes())
+        close(c, a, b, dtype)
+    assert len({results[i] for i in range(4)}) == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -109,7 +129,7 @@ def test_interleaved_sums_are_not_taken_for_dense(target: str) -> None:
     """Offsets 0 2 4 .. 1 3 5 ..: first and last are as far apart as in a dense run."""
     lanes = TARGETS[target].lanes(32)
     half, n = lanes // 2, 4 * Tile.of(TARGETS[target], "float32").width
-    function = compiled("float32", target, sum_axes=2)
+    function = compiled("float32", target)
     a, b = draw((20, lanes), "float32"), draw((n, lanes), "float32", 1)
     c = np.empty((20, n), "float32")
     sizes = {
@@ -123,7 +143,7 @@ def test_interleaved_sums_are_not_taken_for_dense(target: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_batches(dtype: str) -> None:
     """Two batch axes, one of them broadcast in B."""
-    function = compiled(dtype, WIDEST, batch_axes=2)
+    function = compiled(dtype, WIDEST)
     a, b = draw((3, 2, 14, 9), dtype), draw((3, 9, 33), dtype)
     c = np.full((3, 2, 14, 33), np.nan, dtype)
     (a0, a1, *a_), (b0, *b_), (c0, c1, *c_) = strides(a), strides(b), strides(c)
@@ -140,48 +160,30 @@ def test_batches(dtype: str) -> None:
         function.bind(sizes | {name: 0}, [0, 0, 0]).run()
 
 
-@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("turned", (False, True))
-def test_accumulate(dtype: str, target: str, turned: bool) -> None:
-    function = compiled(dtype, target, accumulate=True)
-    for m, k, n in [(13, 5, 35), (25, 1100, 7), (3, 0, 4)]:
-        a, b = draw((m, k), dtype), draw((k, n), dtype, 1)
-        c = draw((n, m), dtype, 2).T if turned else draw((m, n), dtype, 2)
-        old = c.copy()
-        matmul(function, a, b, c)
-        close(c, np.hstack([a, old]), np.vstack([b, np.eye(n, dtype=dtype)]), dtype)
+@pytest.mark.parametrize("shape", [(29, 6, 37), (5, 1500, 70), (9, 3000, 33), (500, 3, 41)])
+def test_stores_see_every_element_once(dtype: str, shape: tuple[int, int, int]) -> None:
+    """Each element of C is given to the store once, with the place that it has."""
+    m, k, n = shape
+    a, b = draw((3, m, k), dtype), draw((k, n), dtype, 1)
+    c, tile = np.full((3, m, n), np.nan, dtype), Tile.of(host(), dtype)
 
+    def store(_: int, partial: int, *at: int) -> None:
+        rows, columns, row, column, batch = at
+        assert 0 < rows <= tile.rows and 0 < columns <= tile.width and partial % 64 == 0
+        kind = ctypes.c_float if dtype == "float32" else ctypes.c_double
+        sums = np.ctypeslib.as_array((kind * (rows * tile.width)).from_address(partial))
+        part = c[batch, row : row + rows, column : column + columns]
+        assert np.isnan(part).all()
+        part[:] = sums.reshape(rows, tile.width)[:, :columns]
 
-def bias_relu(builder: ir.IRBuilder, value: Any, point: Any) -> Any:
-    """max(value + bias[column], 0)."""
-    moved = builder.fadd(value, point.load(point.buffer(0), point.column))
-    positive = builder.fcmp_ordered(">", moved, point.constant(0.0))
-    return builder.select(positive, moved, point.constant(0.0))
-
-
-def sgd(builder: ir.IRBuilder, value: Any, point: Any) -> Any:
-    """w - 0.5 value, where w is what C holds: rows of 37."""
-    place = builder.add(builder.mul(point.row, ir.Constant(ir.IntType(64), 37)), point.column)
-    old = point.load(point.buffer(0), place)
-    return builder.fsub(old, builder.fmul(value, point.constant(0.5)))
-
-
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("k", (6, 1500))
-def test_epilogues(dtype: str, target: str, k: int) -> None:
-    """A bias and an activation; an update in place, also with several blocks of k."""
-    a, b, bias = draw((29, k), dtype), draw((k, 37), dtype, 1), draw((37,), dtype, 2)
-    c = np.full((29, 37), np.nan, dtype)
-    matmul(compiled(dtype, target, epilogue=bias_relu), a, b, c, bias)
-    tolerance = {"rtol": 0, "atol": k * 8 * np.finfo(dtype).eps}
-    wide = a.astype("f8") @ b.astype("f8")
-    np.testing.assert_allclose(c, np.maximum(wide + bias, 0), **tolerance)
-    weights = draw((29, 37), dtype, 3)
-    old = weights.copy()
-    matmul(compiled(dtype, target, epilogue=sgd), a, b, weights, weights)
-    np.testing.assert_allclose(weights, old - 0.5 * wide, **tolerance)
+    sizes = matmul_sizes(m, k, n, (k, 1), (n, 1)) | {"batch0": 3, "a_batch0": m * k}
+    bound = compiled(dtype, WIDEST).bind(sizes, [a.ctypes.data, b.ctypes.data, 0])
+    function = STORE(store)
+    bound.store = ctypes.cast(function, ctypes.c_void_p).value
+    bound.run(2)
+    for i in range(3):
+        close(c[i], a[i], b, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -206,20 +208,6 @@ def test_nan_and_infinity_stay_in_their_row_and_column() -> None:
     matmul(function, a, b, c)
     assert np.isnan(c[13]).all() and not np.isfinite(c[:, 34]).any()
     assert np.isfinite(c[:13, :34]).all()
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_known_sizes_are_constants(target: str) -> None:
-    """The code of fixed strides computes the same, and has no path for other ones."""
-    known = {"b_n": 1, "c_n": 1, "k0": 40}
-    module = ir.Module()
-    contraction = Contraction("product", known=known)
-    emit(contraction, module, TARGETS[target])
-    assert "pack_columns" not in str(module) and "store_columns" not in str(module)
-    a, b = draw((30, 40), "float32"), draw((40, 50), "float32", 1)
-    c = np.empty((30, 50), "float32")
-    matmul(Compiled(contraction, TARGETS[target]), a, b, c)
-    close(c, a, b, "float32")
 
 
 def reference(geometry: Convolution, x: Any, w: Any, dy: Any) -> tuple[Any, Any, Any]:
@@ -253,7 +241,7 @@ GEOMETRIES = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_convolution_and_its_gradients(geometry: Convolution, dtype: str, target: str) -> None:
-    function = compiled(dtype, target, row_axes=3, sum_axes=3)
+    function = compiled(dtype, target)
     shape = geometry.batch, geometry.height, geometry.width, geometry.channels
     taps = geometry.filter_height, geometry.filter_width, geometry.channels, geometry.out
     x, w, dy = draw(shape, dtype), draw(taps, dtype, 1), draw(geometry.output, dtype, 2)
@@ -273,6 +261,41 @@ def test_convolution_and_its_gradients(geometry: Convolution, dtype: str, target
         np.testing.assert_allclose(got, wanted, rtol=0, atol=2000 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize(
+    ("shape", "least"),
+    [
+        ((2048, 2048, 2048), 8), ((12, 4096, 4096), 8), ((1, 1000, 2000), 2), ((256, 256, 256), 2),
+        ((288, 86528, 32), 8), ((10, 50000, 10), 8), ((1000, 100, 10), 2), ((5, 100, 10), 1),
+    ],
+)  # fmt: skip
+def test_launches_have_work_for_threads(shape: tuple[int, int, int], least: int) -> None:
+    m, k, n = shape
+    sizes = size_array(matmul_sizes(m, k, n, (k, 1), (n, 1))).tolist()
+    for threads in (1, 2, 16):
+        launch = cut([*sizes, 7, 7], threads, "float32")
+        assert launch.count >= least and launch.grain <= max(1, launch.count // threads)
+        assert launch.workspace % 64 == 0
+    assert cut([0, *sizes[1:]], 2, "float32").count == 0
+
+
+def test_a_launch_by_the_pool() -> None:
+    """As a program runs it: chunks of a launch, each with its own part of the workspace."""
+    for m, k, n in [(150, 700, 600), (20, 9000, 30)]:
+        a, b, c = draw((m, k), "float32"), draw((k, n), "float32", 1), np.empty((m, n), "float32")
+        bound = matmul_bound(compiled("float32", WIDEST), a, b, c)
+        launch = cut(bound.sizes.tolist(), 2, "float32")
+        space = bound.space(-(-launch.count // launch.grain))
+
+        def body(
+            _: int, begin: int, end: int, bound: Any = bound, launch: Any = launch, at: Any = space
+        ) -> None:
+            own = at.ctypes.data + begin // launch.grain * launch.workspace
+            bound.part(own, begin, end)
+
+        pool().parallel_for(BODY(body), None, launch.count, launch.grain)
+        close(c, a, b, "float32")
+
+
 def test_tiles_fit_the_registers() -> None:
     for target in TARGETS.values():
         for dtype in DTYPES:
@@ -283,7 +306,7 @@ def test_tiles_fit_the_registers() -> None:
 def test_small_caches_make_small_blocks() -> None:
     """A target with tiny caches: many blocks of k and columns at small sizes."""
     small = Target(**{**vars(host()), "l1": 4096, "l2": 32768})
-    function = Compiled(Contraction("product"), small)
+    function = Compiled("float32", small)
     a, b = draw((70, 333), "float32"), draw((333, 215), "float32", 1)
     for turned in (False, True):
         right = np.asfortranarray(b) if turned else b

@@ -121,7 +121,7 @@ def test_cache_sizes_are_read_from_the_system(tmp_path):
 # ----------------------------------------------------------------------------------- the compiler
 
 
-@pytest.mark.parametrize("optimise", ["none", "fast", "full"])
+@pytest.mark.parametrize("optimise", ["none", "lean", "fast", "full"])
 @pytest.mark.parametrize("bits", [128, 256, 512])
 def test_code_runs_at_every_level_and_width(optimise, bits):
     library = compile_module(VECTORS, HOST.narrowed(bits), optimise)
@@ -132,7 +132,7 @@ def test_code_runs_at_every_level_and_width(optimise, bits):
 
 
 def test_only_known_levels():
-    with pytest.raises(ValueError, match=r"\['none', 'fast', 'full'\], got 'O3'"):
+    with pytest.raises(ValueError, match=r"\['none', 'lean', 'fast', 'full'\], got 'O3'"):
         compile_module(PLUS_ONE, HOST, "O3")
 
 
@@ -298,6 +298,13 @@ def test_a_child_compiles_though_the_parent_was_compiling():
 
 def refuse(*_args):
     raise AssertionError("compiled, though the cache has it")
+
+
+def test_a_module_is_not_written_where_the_cache_has_what_its_source_decides(folder):
+    assert plus_one(compile_module(lambda: PLUS_ONE, HOST, source="plus one"))(1.0) == 2.0
+    assert plus_one(compile_module(refuse, HOST, source="plus one"))(1.0) == 2.0
+    with pytest.raises(AssertionError, match="the cache has it"):
+        compile_module(refuse, HOST, source="plus two")
 
 
 def test_the_second_time_it_is_read(folder, monkeypatch):

@@ -6,6 +6,7 @@ import gc
 import sys
 import weakref
 
+import networkx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +86,22 @@ def test_deep_chains_differentiate() -> None:
     for _ in range(20_000):
         y = y + x
     assert run(gradients(y, [x]), {x: np.array(1.0)}) == [20_001.0]
+
+
+def test_networkx_has_an_edge_for_each_operand() -> None:
+    x, y = placeholder("float32", (3,)), placeholder("float32", (3,))
+    product = x * x
+    total = product + y
+    found = Graph((total,), (), (x, y)).to_networkx()
+    assert list(found) == [product.node, total.node]  # what is fed is no part of the graph
+    [(tail, head, edge)] = found.edges(data=True)
+    assert (tail, head) == (product.node, total.node)
+    assert edge == {"tensor": product, "operand": 0}
+    whole = Graph((total,)).to_networkx()
+    assert networkx.is_directed_acyclic_graph(whole)
+    twice = whole.get_edge_data(x.node, product.node)
+    assert sorted(edge["operand"] for edge in twice.values()) == [0, 1]
+    assert all(edge["tensor"] is x for edge in twice.values())
 
 
 def test_nodes_compare_by_identity_and_are_frozen() -> None:

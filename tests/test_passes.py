@@ -358,6 +358,7 @@ def test_skipped_passes(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     optimise(Graph((log(exp(x)),)), lambda name, graph, seconds: seen.append(name))
     assert seen == [
         "build", "specialise", "differentiate", "fold_constants", "simplify_algebra", "remove_dead",
+        "schedule",
     ]  # fmt: skip
 
 

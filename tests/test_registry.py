@@ -42,7 +42,7 @@ from tests.support import (
 
 FAMILIES = {
     "source", "pointwise", "view", "reduction", "contraction", "opaque", "host", "deferred",
-    "gradient", "composite",
+    "gradient", "composite", "barrier",
 }  # fmt: skip
 
 NO_CASES = {
@@ -108,7 +108,7 @@ def test_params_and_attributes(op: Op) -> None:
             f"{op.name}: {len(case.draws)} operands for the names {op.params}"
         )
         hash(tuple(case.attrs.values()))
-    for function in filter(None, (op.vjp, op.element, op.expand)):
+    for function in filter(None, (op.vjp, op.element, op.loop, op.expand)):
         assert callable(function) and inspect.signature(function) is not None
 
 

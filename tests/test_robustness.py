@@ -16,6 +16,7 @@ import pytest
 
 import graphc as g
 from graphc.runtime import checkpoint
+from graphc.runtime.cpu.context import Context
 from graphc.runtime.reference.device import ReferenceProgram
 
 # ---------------------------------------------------------------------------- feeds
@@ -190,7 +191,8 @@ def test_passes_that_no_graph_runs_without_are_not_left_out(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_what_breaks_a_run_writes_nothing_and_leaves_the_session_usable(monkeypatch, error):
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_what_breaks_a_run_writes_nothing_and_leaves_the_session_usable(monkeypatch, error, device):
     v = g.Variable(1.0)
     update = g.assign(v, g.exp(v) + 1.0)
     plain = ReferenceProgram._step
@@ -202,9 +204,13 @@ def test_what_breaks_a_run_writes_nothing_and_leaves_the_session_usable(monkeypa
             raise error
         plain(self, *arguments)
 
-    with g.Session() as s:
+    def walk(*_):
+        raise error
+
+    with g.Session(device=device) as s:
         s.run(v)
         monkeypatch.setattr(ReferenceProgram, "_step", step)
+        monkeypatch.setattr(Context, "place_rest", walk)
         with pytest.raises(error):
             s.run(update)
         monkeypatch.undo()
@@ -212,7 +218,7 @@ def test_what_breaks_a_run_writes_nothing_and_leaves_the_session_usable(monkeypa
         thread = threading.Thread(target=lambda: s.run(update), daemon=True)
         thread.start()
         thread.join(30)  # would wait for good if the broken run had kept a lock
-        assert s.get(v) == np.exp(np.float32(1)) + 1
+        assert s.get(v) == pytest.approx(np.exp(1.0) + 1.0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

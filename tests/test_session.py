@@ -257,10 +257,20 @@ def test_sizes_of_tensors_of_unknown_rank_that_the_graph_does_not_compute():
             assert values[0].sum() == 3 * count and values[3] == count
 
 
+def test_a_profile_times_each_kernel():
+    x, w, y = model()
+    with g.Session() as s:
+        profile = s.profile([g.sum(g.exp(x @ w)), y, g.assign(w, w * 2.0)], {x: np.ones((4, 3))})
+        assert s.get(w).sum() == 6
+    assert {"matmul", "sum"} <= set(profile.by_op()) and profile.device == "cpu"
+    assert all(row.seconds > 0 and row.bytes > 0 and row.work > 0 for row in profile.rows)
+    assert all("test_session.py:" in row.where for row in profile.rows)
+
+
 def test_a_profile_times_each_step_and_writes_nothing():
     x, w, y = model()
     h = g.exp(x @ w, name="activations")
-    with g.Session() as s:
+    with g.Session(device="reference") as s:
         profile = s.profile([g.sum(h), y, g.assign(w, w * 2.0)], {x: np.ones((4, 3))})
         assert s.get(w).sum() == 6
     assert {"matmul", "exp", "sum"} <= set(profile.by_op())

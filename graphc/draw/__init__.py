@@ -1,31 +1,37 @@
 """Pictures of graphs: boxes, folded by scopes and segments, as DOT, SVG, PNG, PDF or an HTML page.
 
-Enters: a graph. Leaves: the bytes of a picture. `boxes` reads the graph, `fold` makes the tree of
-groups and chooses what one picture shows, `dot` and `html` write it, `render` runs graphviz.
+Enters: a graph, or a lowered one, in which kernels are the scopes. Leaves: the bytes of a picture.
+`boxes` and `kernels` read what is shown, `fold` makes the tree of groups and chooses what one
+picture shows, `dot` and `html` write it, `render` runs graphviz.
 """
 
 from __future__ import annotations
 
-from graphc.draw.boxes import Boxes
+from graphc.draw.boxes import boxes_of
 from graphc.draw.dot import dot_of
 from graphc.draw.fold import tree_of
 from graphc.draw.html import html_of
+from graphc.draw.kernels import boxes_of_plan
 from graphc.draw.render import FORMATS, render
 from graphc.graph import Graph
-from graphc.show import show_graph
+from graphc.lower import Lowered
+from graphc.plan_text import listing
 
 SUFFIXES = (*FORMATS, "dot", "html")
 
 
-def picture(graph: Graph, format: str, depth: int | None = None, title: str = "graph") -> bytes:
-    """A graph in one of `SUFFIXES`."""
-    boxes = Boxes(graph)
+def picture(
+    shown: Graph | Lowered, format: str, depth: int | None = None, title: str = "graph"
+) -> bytes:
+    """A graph, or its kernels, in one of `SUFFIXES`."""
+    text = listing(shown)  # names the sizes of a plan
+    boxes = boxes_of_plan(shown) if isinstance(shown, Lowered) else boxes_of(shown)
     if format == "html":
-        return html_of(tree_of(boxes), depth, title, show_graph(graph)).encode()
-    text = dot_of(tree_of(boxes, segments=depth is None), depth)
-    return text.encode() if format == "dot" else render(text, format)
+        return html_of(tree_of(boxes), depth, title, text).encode()
+    dot = dot_of(tree_of(boxes, segments=depth is None), depth)
+    return dot.encode() if format == "dot" else render(dot, format)
 
 
-def dot_text(graph: Graph) -> str:
+def dot_text(shown: Graph | Lowered) -> str:
     """A whole graph as DOT, nothing folded but what is too much for one picture."""
-    return picture(graph, "dot").decode()
+    return picture(shown, "dot").decode()

@@ -1,7 +1,8 @@
 """What a picture is made of. Enters: a graph. Leaves: boxes (its nodes and its updates) and wires.
 
 A wire is one use of one tensor, so `x * x` has two. Boxes carry only text and references to other
-boxes: what draws them needs to know nothing of graphs. `%3` and `?0` are those of `show`.
+boxes: what draws them needs to know nothing of graphs. `%3` and `?0` are those of `show`. What a
+plan's picture is made of comes from `kernels`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ LEGEND = {
     "op": "operation",
     "gradient": "operation of a gradient",
     "update": "update: written to a variable",
+    "view": "read through: takes no memory",
+    "host": "host call: NumPy, between kernels",
+    "kernel": "folded kernel",
     "folded": "folded scope",
     "segment": "folded stretch of nodes",
 }
@@ -41,6 +45,7 @@ class Box:
     types: str
     gradient: bool
     scope: Scope | None
+    named: bool = False  # whether its title is a name of its own, which no other may have
     fetched: bool = False
     writes: Box | None = None
     parent: Group | None = None
@@ -48,15 +53,19 @@ class Box:
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Boxes and groups that can be folded into one box: a scope, or a stretch of the order."""
+    """Boxes and groups folded into one box: a scope, a kernel, or a stretch of the order."""
 
     title: str
-    kind: str  # "root", "scope" or "segment"
+    kind: str  # "root", "scope", "kernel" or "segment"
     gradient: bool
     parent: Group | None
     members: list[Box | Group] = field(default_factory=list)
     summary: str = ""
     count: int = 0  # the boxes inside, at any depth
+    fetched: bool = False  # whether one of them is
+    loops: str = ""  # of a kernel
+    where: str = ""
+    detail: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -71,7 +80,26 @@ class Wire:
     label: str  # the type; with the output's number, where the tail has several
 
 
-def _kind(node: Node, fed: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is said of a kernel, beside its name."""
+
+    loops: str
+    where: str  # the lines that it was made from
+    detail: str  # its listing
+
+
+@dataclass(slots=True)
+class Boxes:
+    """All boxes of a picture, in topological order, and its wires; which scopes are kernels."""
+
+    boxes: list[Box]
+    wires: list[Wire]
+    kernels: dict[Scope, About] = field(default_factory=dict)
+
+
+def kind_of_node(node: Node, fed: bool) -> str:
+    """Its row in the legend."""
     if fed:
         return "placeholder"
     if node.op.name in KINDS:
@@ -95,12 +123,14 @@ def operand_name(node: Node, position: int) -> str:
     return f"{params[-1]}[{position - len(params) + 1}]"
 
 
-def _line(where: Where) -> str:
+def source_line(where: Where) -> str:
+    """The text of a user's line, where it can be read."""
     text = linecache.getline(where.file, where.line).strip()
     return clean(text, 160) if text else ""
 
 
-def _box(node: Node, naming: Naming, fed: bool) -> Box:
+def box_of(node: Node, naming: Naming, fed: bool) -> Box:
+    """The box of a node of a graph."""
     line = node_line(node, naming)  # names the node and its sizes in the order of the listing
     name, attrs = naming.node(node), naming.attrs(node)
     operation = "fed" if fed else node.op.name
@@ -108,15 +138,20 @@ def _box(node: Node, naming: Naming, fed: bool) -> Box:
     subtitle = f"%{name}" if node.name is None else operation
     if attrs and node.op.family != "gradient":
         subtitle += f"  {attrs}"
-    kind = _kind(node, fed)
     return Box(
-        kind, clean(title), clean(subtitle), clean(str(node.where)), _line(node.where),
-        clean(line, 400), operation, clean(", ".join(map(naming.type, node.types)), 200),
-        node.scope is not None and node.scope.gradient, node.scope,
+        kind_of_node(node, fed), clean(title), clean(subtitle), clean(str(node.where)),
+        source_line(node.where), clean(line, 400), operation, types_text(node, naming),
+        node.scope is not None and node.scope.gradient, node.scope, node.name is not None,
     )  # fmt: skip
 
 
-def _update(variable: Tensor, value: Tensor, target: Box, naming: Naming) -> Box:
+def types_text(node: Node, naming: Naming) -> str:
+    """The types of its outputs."""
+    return clean(", ".join(map(naming.type, node.types)), 200)
+
+
+def update_box(variable: Tensor, value: Tensor, target: Box, naming: Naming) -> Box:
+    """The box of a value that is written to a variable."""
     node = value.node
     name = naming.tensor(variable)
     title = name if variable.node.name is None else name[1:]
@@ -124,13 +159,20 @@ def _update(variable: Tensor, value: Tensor, target: Box, naming: Naming) -> Box
     gradient = node.scope is not None and node.scope.gradient
     scope = variable.node.scope if gradient else node.scope
     return Box(
-        "update", clean(title), "update", clean(str(node.where)), _line(node.where),
+        "update", clean(title), "update", clean(str(node.where)), source_line(node.where),
         clean(detail, 400), "update", naming.type(variable.type), False, scope, writes=target,
     )  # fmt: skip
 
 
-class Boxes:
-    """All boxes of a graph, in topological order, and its wires."""
+def wire_of(tail: Box, tensor: Tensor, head: Box, operand: str, naming: Naming) -> Wire:
+    """One use of a tensor that `tail` computes."""
+    type = naming.type(tensor.type)
+    label = f"output {tensor.index}: {type}" if len(tensor.node.types) > 1 else type
+    return Wire(tail, tensor.index, head, operand, type, clean(label, 80))
+
+
+class _Reader:
+    """The boxes of a graph, as they are made."""
 
     def __init__(self, graph: Graph) -> None:
         self._naming = naming = Naming()
@@ -139,7 +181,7 @@ class Boxes:
         fed = {t.node for t in graph.inputs}
         listed = list(dict.fromkeys([t.node for t in graph.inputs] + list(graph.nodes)))
         for node in listed:
-            self._of[node] = _box(node, naming, node in fed)
+            self._of[node] = box_of(node, naming, node in fed)
         for node in graph.nodes:
             if node not in fed:
                 self._connect(node)
@@ -155,17 +197,19 @@ class Boxes:
             self._wire(tensor, head, operand_name(node, position))
 
     def _wire(self, tensor: Tensor, head: Box, operand: str) -> None:
-        type = self._naming.type(tensor.type)
-        several = len(tensor.node.types) > 1
-        label = f"output {tensor.index}: {type}" if several else type
-        wire = Wire(self._of[tensor.node], tensor.index, head, operand, type, clean(label, 80))
-        self.wires.append(wire)
+        self.wires.append(wire_of(self._of[tensor.node], tensor, head, operand, self._naming))
 
     def _add_update(self, variable: Tensor, value: Tensor) -> None:
         target = self._of.get(variable.node)
         if target is None:  # written without being read
-            target = self._of[variable.node] = _box(variable.node, self._naming, False)
+            target = self._of[variable.node] = box_of(variable.node, self._naming, False)
             self.boxes.append(target)
-        box = _update(variable, value, target, self._naming)
+        box = update_box(variable, value, target, self._naming)
         self.boxes.append(box)
         self._wire(value, box, "value")
+
+
+def boxes_of(graph: Graph) -> Boxes:
+    """All boxes of a graph, and its wires."""
+    reader = _Reader(graph)
+    return Boxes(reader.boxes, reader.wires)

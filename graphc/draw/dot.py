@@ -22,6 +22,9 @@ STYLES = {  # shape, fill, line: no two kinds share a shape and a colour
     "op": ("box", "#e3edff", "#3566c0"),
     "gradient": ("box", "#efe4ff", "#7b45c4"),
     "update": ("cds", "#ffdfdf", "#c23b3b"),
+    "view": ("box", "#ffffff", "#8b9bb4"),
+    "host": ("component", "#e6f4f5", "#1b7f8a"),
+    "kernel": ("tab", "#fff7e0", "#a8862b"),
     "folded": ("folder", "#f7f8fb", "#4b5565"),
     "segment": ("box3d", "#f2f0e6", "#7d7453"),
 }
@@ -48,11 +51,11 @@ def escaped(text: str) -> str:
     return text.translate(ENTITIES)
 
 
-def _label(title: str, subtitle: str, where: str = "") -> str:
+def _label(title: str, subtitle: str, where: str = "", ending: str = "<BR/>") -> str:
     parts = [f"<B>{escaped(title)}</B>"]
     parts += [f'<FONT POINT-SIZE="9">{escaped(clean(subtitle, 60))}</FONT>'] if subtitle else []
     parts += [f'<FONT POINT-SIZE="8" COLOR="#5f6875">{escaped(where)}</FONT>'] if where else []
-    return "<" + "<BR/>".join(parts) + ">"
+    return f"<{ending.join(parts)}{ending if ending != '<BR/>' else ''}>"
 
 
 def _style(kind: str, gradient: bool = False, fetched: bool = False) -> str:
@@ -70,13 +73,13 @@ def kind_of(member: Member) -> str:
     """Its row in the legend."""
     if isinstance(member, Box):
         return member.kind
-    return "segment" if member.kind == "segment" else "folded"
+    return member.kind if member.kind in ("segment", "kernel") else "folded"
 
 
 def _vertex(member: Member, identifier: str) -> str:
     if isinstance(member, Group):
-        label = _label(member.title, member.summary)
-        style = _style(kind_of(member), member.gradient)
+        label = _label(member.title, member.loops or member.summary, member.where)
+        style = _style(kind_of(member), member.gradient, member.fetched)
         return f"{identifier} [label={label} {style} tooltip={quoted(member.summary)}]"
     label = _label(member.title, member.subtitle, member.where)
     style = _style(member.kind, member.gradient, member.fetched)
@@ -89,8 +92,9 @@ def _cluster_header(group: Group, number: int, indent: str) -> Iterator[str]:
     style = "rounded,dashed" if group.gradient else "rounded"
     fill = "#faf6ff" if group.gradient else "#fbfcfe"
     yield f"{indent}subgraph cluster_{number} {{"
-    title = f"<B>{escaped(group.title)}</B>"
-    yield f'{indent}  label=<{title}> style="{style},filled" color="{line}" fillcolor="{fill}"'
+    left = '<BR ALIGN="LEFT"/>' if group.loops else "<BR/>"
+    label = _label(group.title, group.loops, group.where, left)
+    yield f'{indent}  label={label} style="{style},filled" color="{line}" fillcolor="{fill}"'
     yield f"{indent}  tooltip={quoted(group.summary)}"
 
 

@@ -1,18 +1,18 @@
 """Folding: boxes into a tree of groups.
 
-Enters: the boxes and wires of a graph. Leaves: a `Tree`, in which scopes are groups (by identity,
-so two scopes of one name stay two), and crowded groups are cut into segments. Nothing is merged
+Enters: boxes and wires. Leaves: a `Tree`, in which scopes and kernels are groups (by identity, so
+two of one name stay two), and crowded groups are cut into segments. Nothing is merged
 because names look alike, and every group says how many boxes of which kind are inside.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.context import Scope
-from graphc.draw.boxes import Box, Boxes, Group, Wire
+from graphc.draw.boxes import About, Box, Boxes, Group, Wire
 from graphc.draw.segments import Member, Pairs, crowded, segment
 from graphc.draw.text import Unique, clean, counted
 
@@ -73,14 +73,15 @@ class Tree:
 class _Scopes:
     """One group a scope, made when its first box comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Mapping[Scope, About]) -> None:
+        self._kernels = kernels
         self.root = Group("graph", "root", False, None)
         self._groups: dict[Scope | None, Group] = {None: self.root}
         self._unique: dict[Group, Unique] = defaultdict(Unique)
 
     def place(self, box: Box) -> None:
         group = self._group(box.scope)
-        if box.subtitle[:1] != "%" and box.kind != "update":  # it has a name of its own
+        if box.named:
             box.title = self._unique[group](box.title)
         box.parent = group
         group.members.append(box)
@@ -93,11 +94,18 @@ class _Scopes:
             scope = scope.parent
         group = self._groups[scope]
         for inner in reversed(missing):
-            title = self._unique[group](clean(inner.name))
-            made = Group(title, "scope", inner.gradient, group)
+            made = self._made(inner, group)
             group.members.append(made)
             group = self._groups[inner] = made
         return group
+
+    def _made(self, scope: Scope, parent: Group) -> Group:
+        title, about = clean(scope.name), self._kernels.get(scope)
+        if about is None:
+            return Group(self._unique[parent](title), "scope", scope.gradient, parent)
+        made = Group(title, "kernel", scope.gradient, parent)
+        made.loops, made.where, made.detail = about.loops, about.where, about.detail
+        return made
 
 
 def level_pairs(wires: Sequence[Wire]) -> dict[Group, Pairs]:
@@ -125,6 +133,7 @@ def _summarise(root: Group, groups: Sequence[Group]) -> None:
                     counts[operation] += n
         inside[group] = counts
         group.count = sum(counts.values())
+        group.fetched = any(member.fetched for member in group.members)
         words = [operation for operation, n in counts.items() for _ in range(n)]
         noun = "node" if group.count == 1 else "nodes"
         group.summary = f"{group.count} {noun}: {clean(counted(words), 90)}"
@@ -132,7 +141,7 @@ def _summarise(root: Group, groups: Sequence[Group]) -> None:
 
 def tree_of(boxes: Boxes, segments: bool = True) -> Tree:
     """The groups of all boxes; with `segments`, none is crowded."""
-    scopes = _Scopes()
+    scopes = _Scopes(boxes.kernels)
     for box in boxes.boxes:
         scopes.place(box)
     tree = Tree(scopes.root, boxes.wires)

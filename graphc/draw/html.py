@@ -71,7 +71,8 @@ def data_of(tree: Tree, depth: int | None) -> dict[str, Any]:
     for group in groups:
         row: dict[str, Any] = {
             "title": group.title, "kind": group.kind, "gradient": group.gradient,
-            "summary": group.summary, "open": group in opened,
+            "summary": group.summary, "loops": group.loops, "where": group.where,
+            "detail": group.detail, "fetched": group.fetched, "open": group in opened,
             "parent": -1 if group.parent is None else numbers[group.parent],
             "members": [reference(member) for member in group.members],
         }  # fmt: skip

@@ -27,19 +27,22 @@ wires.forEach(([tail, head], w) => { touching[tail].push(w); touching[head].push
 
 // ---------------------------------------------------------------- sizes
 const isOpen = (m) => m < 0 && groups[~m].open && groups[~m].rows;
-const kindOf = (m) => (m >= 0 ? nodes[m].kind : groups[~m].kind === "segment" ? "segment" : "folded");
+const kindOfGroup = (group) => (["segment", "kernel"].includes(group.kind) ? group.kind : "folded");
+const kindOf = (m) => (m >= 0 ? nodes[m].kind : kindOfGroup(groups[~m]));
 function words(m) {
   if (m >= 0) return [nodes[m].title, cut(nodes[m].subtitle, 44), nodes[m].where];
+  if (groups[~m].loops) return [groups[~m].title, groups[~m].loops, cut(groups[~m].where, 48)];
   const [count, rest] = groups[~m].summary.split(": ");
   return [groups[~m].title, count, cut(rest || "", 48)];
 }
+const headOf = (group) => (group.loops ? [group.loops, cut(group.where, 48)].filter(Boolean).join(" · ") : group.summary.split(":")[0]);
 const sizes = new Map();
 function boxSize(m) {
   if (!sizes.has(m)) {
     const [title, sub, where] = words(m);
     const wide = Math.max(width(title, "600 13px"), width(sub, "11px"), width(where, "10px"));
-    const extra = { update: 34, placeholder: 40, segment: 32, folded: 32 }[kindOf(m)] || 24;
-    const tall = { variable: 62, segment: 61, folded: 59 }[kindOf(m)] || 54;
+    const extra = { update: 34, placeholder: 40, segment: 32, folded: 32, kernel: 32, host: 36 }[kindOf(m)] || 24;
+    const tall = { variable: 62, segment: 61, folded: 59, kernel: 59 }[kindOf(m)] || 54;
     sizes.set(m, { w: Math.max(64, wide + extra), h: tall });
   }
   return sizes.get(m);
@@ -167,7 +170,7 @@ function arrange(group) { // -> width, height, the places of everything inside, 
   settle(rows);
   const all = rows.flat();
   const left = Math.min(0, ...all.map((v) => v.x - v.w / 2));
-  const title = group.parent < 0 ? 0 : width(`▾ ${group.title}  ${group.summary.split(":")[0]}`, "600 12px") + 24;
+  const title = group.parent < 0 ? 0 : width(`▾ ${group.title}  ${headOf(group)}`, "600 12px") + 24;
   const span = Math.max(...all.map((v) => v.x + v.w / 2), 0) - left;
   const shift = PAD - left + Math.max(0, title - span - 2 * PAD) / 2;
   all.forEach((v) => (v.x += shift));
@@ -198,7 +201,8 @@ function outline(kind, w, h) {
     case "constant": return `M0 0H${w - 11}L${w} 11V${h}H0ZM${w - 11} 0V11H${w}`;
     case "update": return `M0 0H${w - 14}L${w} ${h / 2}L${w - 14} ${h}H0Z`;
     case "segment": return `M0 6H${w - 6}V${h}H0ZM0 6L6 0H${w}V${h - 6}L${w - 6} ${h}M${w - 6} 6L${w} 0`;
-    case "folded": return `M0 5V${h}H${w}V5H${Math.min(58, w / 2)}L${Math.min(52, w / 2 - 6)} 0H6Q0 0 0 5Z`;
+    case "host": return `M4 0H${w}V${h}H4V${h - 12}H0V${h - 20}H4V20H0V12H4ZM4 12H8V20H4M4 ${h - 12}H8V${h - 20}H4`;
+    case "folded": case "kernel": return `M0 5V${h}H${w}V5H${Math.min(58, w / 2)}L${Math.min(52, w / 2 - 6)} 0H6Q0 0 0 5Z`;
     default: return `M${r} 0H${w - r}Q${w} 0 ${w} ${r}V${h - r}Q${w} ${h} ${w - r} ${h}H${r}Q0 ${h} 0 ${h - r}V${r}Q0 0 ${r} 0Z`;
   }
 }
@@ -208,7 +212,7 @@ function drawBox(m, x, y, w, h) {
   const marks = `box k-${kind}${owner.gradient ? " grad" : ""}${owner.fetched ? " fetched" : ""}`;
   const g = make("g", { class: marks, transform: `translate(${x} ${y})`, "data-member": m }, layers.boxes);
   make("path", { class: "shape", d: outline(kind, w, h) }, g);
-  const lower = kind === "variable" ? 8 : kind === "segment" || kind === "folded" ? 4 : 0;
+  const lower = kind === "variable" ? 8 : ["segment", "folded", "kernel"].includes(kind) ? 4 : 0;
   words(m).forEach((line, i) => {
     make("text", { class: ["title", "sub", "where"][i], x: w / 2, y: 19 + 15 * i + lower, "text-anchor": "middle" }, g, (i === 0 && m < 0 ? "▸ " : "") + line);
   });
@@ -252,7 +256,7 @@ function drawGroup(plan, dx, dy) {
     make("rect", { x: dx, y: dy, width: plan.w, height: plan.h, rx: 10 }, g);
     make("rect", { class: "head", x: dx, y: dy, width: plan.w, height: HEAD }, g);
     const name = make("text", { class: "name", x: dx + 11, y: dy + 17 }, g, `▾ ${group.title}`);
-    make("tspan", { "font-weight": 400, class: "where" }, name, `  ${group.summary.split(":")[0]}`);
+    make("tspan", { "font-weight": 400, class: "where" }, name, `  ${headOf(group)}`);
     drawnHeads.set(~group.index, { x: dx, y: dy, w: plan.w, h: plan.h });
   }
   for (const row of plan.rows) for (const v of row) {
@@ -400,7 +404,7 @@ function called(index) { // as in the listing, so that it can be searched for
 function describe(m) {
   if (m < 0) {
     const hint = groups[~m].rows ? "Click to unfold." : "The inside is left out of this page, which would be too large: draw fewer fetches.";
-    return card(groups[~m].title, [["p", pathTo(m)], ["p", groups[~m].summary], ["p", hint]]);
+    return card(groups[~m].title, [["p", pathTo(m)], ["p", groups[~m].summary], ["code", groups[~m].detail], ["p", groups[~m].where], ["p", hint]]);
   }
   const box = nodes[m];
   const reads = touching[m].filter((w) => wires[w][1] === m).slice(0, 12).map((w) => `${texts[wires[w][2]]}: ${texts[wires[w][4]]}  ← ${called(wires[w][0])}`);
@@ -467,7 +471,7 @@ addEventListener("keydown", (event) => {
 // ---------------------------------------------------------------- start
 function legend() {
   const used = new Set(nodes.filter(Boolean).map((box) => box.kind));
-  groups.forEach((g, i) => { if (i) used.add(g.kind === "segment" ? "segment" : "folded"); });
+  groups.forEach((g, i) => { if (i) used.add(kindOfGroup(g)); });
   const row = (text, kind, extra) => {
     const div = document.createElement("div"), svg = make("svg", { width: 30, height: 18, viewBox: "-2 -2 66 42", class: `k-${kind}${extra}` }, div);
     make("path", { class: "shape", "stroke-width": 3, d: outline(kind, 62, 38) }, svg);

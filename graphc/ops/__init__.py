@@ -24,7 +24,9 @@ from graphc.ops import (
     factorizations,
     gather,
     gradient,
+    grouped,
     index,
+    interleave,
     joining,
     linalg,
     logic,
@@ -35,6 +37,7 @@ from graphc.ops import (
     pooling,
     powers,
     random,
+    recompute,
     reduce,
     rounding,
     select,
@@ -48,7 +51,8 @@ from graphc.ops import (
 
 MODULES: tuple[ModuleType, ...] = (
     source, broadcast, control, compare, logic, select, arith, elementary, powers, trigonometric,
-    rounding, activation, shape, contraction, random, gradient, convolution, pooling,
+    rounding, activation, shape, contraction, random, gradient, recompute, convolution, grouped,
+    interleave, pooling,
     slicing, joining, arrange, gather, along_axis, index, creation, measure,
     cumulative, einsum, factorizations, linalg, moments, norms, reduce, sorting, softmax,
     determinant, compositions,

@@ -11,12 +11,14 @@ from graphc.dims import Shape
 from graphc.dtypes import Array, bool_
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
-from graphc.kernel import Index, Source, counted
+from graphc.kernel import Index, Source
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.gather import as_indices, checked, write
+from graphc.ops.loops import add_along_axis_loop
 from graphc.ops.shape import ravel
 from graphc.ops.source import as_tensor, full_of
+from graphc.places import counted
 from graphc.scalar import Scalar
 from graphc.types import TensorType
 
@@ -142,6 +144,7 @@ ADD_ALONG_AXIS = Op(
     shape=_add_shape,
     oracle=_add_oracle,
     vjp=_add_vjp,
+    loop=add_along_axis_loop,
     domain=Domain(
         tuple(
             Case(

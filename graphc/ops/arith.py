@@ -285,7 +285,9 @@ def _fmod_element(a: Scalar, b: Scalar) -> Scalar:
     divisor = select(opposite, -b, b)
     nonzero = apply("bit_not", apply("equal", b, 0))
     alone = apply("bit_and", apply("bit_and", opposite, nonzero), apply("equal", divisor, b))
-    return select(alone, a, apply("remainder", a, divisor))
+    rest = apply("remainder", a, divisor)
+    signed = select(apply("equal", rest, 0), a * 0, rest)  # fmod(-0.0, 1.0) is -0.0
+    return select(alone, a, signed)
 
 
 def _truncated(a: Tensor, b: Tensor) -> Tensor:

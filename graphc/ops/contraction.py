@@ -58,6 +58,8 @@ def _matmul_build(a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
     right = b.reshape((inner, 1)) if len(b.shape) == 1 else b
     assert left.shape is not None and right.shape is not None
     batch = check.broadcast((left.shape[:-2], right.shape[:-2]), "batch dimensions must broadcast")
+    if check.settled and len(a.shape) > 2 and len(b.shape) == 2:
+        return _matmul_of_rows(left, right, name)
     if check.settled:
         left = broadcast_to(left, (*batch, *left.shape[-2:]))
         right = broadcast_to(right, (*batch, *right.shape[-2:]))
@@ -68,6 +70,14 @@ def _matmul_build(a: Tensor, b: Tensor, name: str | None = None) -> Tensor:
     assert result.shape is not None
     kept = (d for gone, d in zip(vectors, result.shape[-2:], strict=True) if not gone)
     return result.reshape((*batch, *kept))
+
+
+def _matmul_of_rows(left: Tensor, right: Tensor, name: str | None) -> Tensor:
+    """A batch of matrices times one: all rows as one matrix, so that gradients are one product."""
+    assert left.shape is not None and right.shape is not None
+    rows = left.reshape((product(left.shape[:-1]), left.shape[-1]))
+    result = make(MATMUL, (rows, right), {}, None)
+    return named(result.reshape((*left.shape[:-1], right.shape[-1])), name)
 
 
 def _matmul_vjp(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

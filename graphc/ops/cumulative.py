@@ -19,6 +19,12 @@ from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.ops.broadcast import same_dtype, sum_dtype
 from graphc.ops.domain import Case, Domain, Draw
+from graphc.ops.loops import (
+    cumprod_loop,
+    cumsum_loop,
+    exclusive_cumprod_loop,
+    linear_recurrence_loop,
+)
 from graphc.ops.source import as_tensor
 from graphc.types import TensorType
 
@@ -97,6 +103,7 @@ LINEAR_RECURRENCE: Op = Op(
         _build(LINEAR_RECURRENCE, (a, b), axis, reverse, name)
     ),
     vjp=_recurrence_vjp,
+    loop=linear_recurrence_loop,
     domain=_domain(2, "f", (False, True)),
 )  # fmt: skip
 
@@ -113,6 +120,7 @@ EXCLUSIVE_CUMPROD: Op = Op(
         _build(EXCLUSIVE_CUMPROD, (x,), axis, reverse, name)
     ),
     vjp=lambda g, y, x, axis, reverse: recurrence(x, g, axis, not reverse) * y,
+    loop=exclusive_cumprod_loop,
     domain=_domain(1, "iuf", (False, True)),
 )  # fmt: skip
 
@@ -132,6 +140,7 @@ CUMSUM: Op = Op(
     oracle=_directed(lambda x: np.cumsum(x, axis=0)),
     build=lambda x, axis=None, reverse=False, name=None: _build(CUMSUM, (x,), axis, reverse, name),
     vjp=lambda g, y, x, axis, reverse: _build(CUMSUM, (g,), axis, not reverse, None),
+    loop=cumsum_loop,
     domain=_domain(1, "biuf"),
 )  # fmt: skip
 CUMPROD: Op = Op(
@@ -139,6 +148,7 @@ CUMPROD: Op = Op(
     oracle=_directed(lambda x: np.cumprod(x, axis=0)),
     build=lambda x, axis=None, reverse=False, name=None: _build(CUMPROD, (x,), axis, reverse, name),
     vjp=_cumprod_vjp,
+    loop=cumprod_loop,
     domain=_domain(1, "biuf"),
 )  # fmt: skip
 

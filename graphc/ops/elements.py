@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.dims import Dimension, Shape
-from graphc.kernel import Index, Source, counted, lift, reduce, wide
+from graphc.kernel import Index, Source, lift, reduce, wide
 from graphc.ops.window import Windows
+from graphc.places import counted
 from graphc.scalar import Scalar
 
 
@@ -19,12 +20,18 @@ def _block(channel: Scalar, size: Dimension, groups: int) -> tuple[Scalar | int,
     """The group of a channel, and its place in it, where each group has `size`."""
     if groups == 1:
         return 0, channel
+    if isinstance(size, int) and size == 1:
+        return channel, lift(0)
     return channel // lift(size), channel % lift(size)
 
 
 def _member(group: Scalar | int, size: Dimension, channel: Scalar) -> Scalar:
-    """The channel at a place of a group."""
-    return channel if isinstance(group, int) else group * lift(size) + channel
+    """The channel at a place of a group; depthwise, where each has one, that of the group."""
+    if isinstance(group, int):
+        return channel
+    if isinstance(size, int) and size == 1:
+        return group
+    return group * lift(size) + channel
 
 
 def conv2d_element(index: Index, x: Source, filters: Source, groups: int, **attrs: Any) -> Scalar:

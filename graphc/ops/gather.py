@@ -23,6 +23,7 @@ from graphc.ops.compare import equal
 from graphc.ops.composition import composition
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.elements import gather_element
+from graphc.ops.loops import scatter_loop
 from graphc.ops.select import maximum, where
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along, converted
@@ -294,7 +295,7 @@ SCATTER = Op(
     shape=_scatter_shape,
     oracle=_scatter_oracle,
     build=scatter_build,
-    vjp=_scatter_vjp,
+    vjp=_scatter_vjp, loop=scatter_loop,
     domain=Domain(_scatter_cases(), "iuf"),
 )  # fmt: skip
 

@@ -19,10 +19,10 @@ from graphc.ops.source import as_tensor, full_of
 
 GRADIENT = Op(
     "gradient", "gradient", ("y", "x"),
-    dtype=lambda check, *types, ys, xs: tuple(t.dtype for t in types[-xs:]),
-    shape=lambda check, *types, ys, xs: tuple(t.shape for t in types[-xs:]),
+    dtype=lambda check, *types, ys, xs, budget=None: tuple(t.dtype for t in types[-xs:]),
+    shape=lambda check, *types, ys, xs, budget=None: tuple(t.shape for t in types[-xs:]),
     oracle=replaced,
-    outputs=lambda ys, xs: xs,
+    outputs=lambda ys, xs, budget=None: xs,
     domain=Domain(()),
 )  # fmt: skip
 
@@ -100,12 +100,24 @@ def broadcast_to_like(value: Any, y: Tensor) -> Tensor:
 
 @trimmed
 def gradients(
-    ys: Any, xs: Any, grad_ys: Any = None, *, unconnected: str = "error", name: str | None = None
+    ys: Any,
+    xs: Any,
+    grad_ys: Any = None,
+    *,
+    unconnected: str = "error",
+    memory_budget: float | None = None,
+    name: str | None = None,
 ) -> list[Tensor]:
     """The gradients of the sum of `ys` with respect to each of `xs`: a list, shaped like `xs`.
 
     `grad_ys` weights the `ys` (the vector of the vector-Jacobian product). Where no gradient flows
     from `ys` to an x, a GradientError says what cuts it; `unconnected="zero"` gives zeros.
+
+    `memory_budget` is the most that the backward pass may keep of the forward pass: bytes (an int),
+    or a fraction of what it would keep (a float up to 1.0). Other values are computed again when
+    they are needed (`passes/budget.py` says which), the same bit for bit. Sizes that are not known
+    are those of the run that is compiled first. A budget that cannot be met is a GradientError of
+    that run, with figures.
 
     >>> x = as_tensor(3.0)
     >>> gradients(x * x, [x])[0].eval()
@@ -116,6 +128,7 @@ def gradients(
         raise GradientError(
             f'gradients: unconnected must be "error" or "zero", got {unconnected!r}'
         )
+    _check_budget(memory_budget)
     if not inputs:
         return []
     for role, tensor in [("y", y) for y in outputs] + [("x", x) for x in inputs]:
@@ -136,8 +149,21 @@ def gradients(
         of = ", ".join(describe(y) for y in outputs[:3])
         raise GradientError(f"gradients: {of} gives no gradient for\n" + "\n".join(lines))
     seeds = _seeds(outputs, grad_ys)
-    attrs = {"ys": len(outputs), "xs": len(inputs)}
+    attrs: dict[str, Any] = {"ys": len(outputs), "xs": len(inputs)}
+    if memory_budget is not None:
+        attrs["budget"] = memory_budget
     return list(make_all(GRADIENT, (*outputs, *seeds, *inputs), attrs, name))
+
+
+def _check_budget(budget: Any) -> None:
+    if budget is None:
+        return
+    number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
+    if not number or not budget > 0 or (isinstance(budget, float) and budget > 1):
+        raise GradientError(
+            "gradients: memory_budget must be bytes (an int above 0) or a fraction (a float above "
+            f"0.0, up to 1.0), got {budget!r}"
+        )
 
 
 def _upstream(

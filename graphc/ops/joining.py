@@ -13,7 +13,7 @@ from graphc.dims import Dim, Dimension, Shape, floordiv
 from graphc.dtypes import promote
 from graphc.errors import ShapeError, trimmed
 from graphc.graph import Op, Tensor
-from graphc.kernel import Index, Source, affine, lift
+from graphc.kernel import Index, Source, lift
 from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.composition import composition, promoted_dtype, replaced
 from graphc.ops.domain import Domain, cases
@@ -21,6 +21,7 @@ from graphc.ops.follow import as_shape, located
 from graphc.ops.shape import check_of, ravel
 from graphc.ops.slicing import along
 from graphc.ops.source import as_tensor, as_tensors
+from graphc.places import affine
 from graphc.scalar import Scalar, select
 from graphc.types import TensorType
 

@@ -13,20 +13,27 @@ from typing import Any
 import numpy as np
 
 from graphc.build import Check, make
-from graphc.dims import Shape, product
-from graphc.dtypes import Array, DType, bool_, summed
+from graphc.dims import Shape
+from graphc.dtypes import Array, DType, int32
 from graphc.errors import DTypeError, trimmed
 from graphc.graph import Op, Tensor
-from graphc.kernel import Index, Source, cast, delinear, lift, linear, reduce, where
-from graphc.kernel import wide as widened
 from graphc.ops.broadcast import as_floats, same_dtype
 from graphc.ops.domain import Draw, cases
+from graphc.ops.pooled import (
+    lowest,
+    max_element,
+    max_gradient_element,
+    mean_element,
+    mean_gradient_element,
+    place_element,
+    select_element,
+    spread_element,
+)
 from graphc.ops.source import as_tensor
 from graphc.ops.window import (
     NONE,
     Padding,
     Pair,
-    Windows,
     cropped,
     from_nhwc,
     layout_of,
@@ -41,7 +48,6 @@ from graphc.ops.window import (
     wide,
     window_counts,
 )
-from graphc.scalar import Scalar, apply
 from graphc.types import TensorType
 
 
@@ -64,13 +70,9 @@ def _cells(x: Array, size: Pair, strides: Pair, padding: Padding) -> Any:
 # ---------------------------------------------------------------------------- max
 
 
-def _lowest(dtype: Any) -> Any:
-    return -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
-
-
 def _max_oracle(x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
     cells, counts = _cells(x, size, strides, padding)
-    image = padded(x, cells, _lowest(x.dtype))
+    image = padded(x, cells, lowest(x.dtype))
     result = None
     for _, _, seen in taps(image, size, strides, counts):
         result = seen.copy() if result is None else np.maximum(result, seen, out=result)
@@ -81,7 +83,7 @@ def _max_oracle(x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
 def _winners(x: Array, size: Pair, strides: Pair, cells: Any, counts: Pair) -> Array:
     """For each window, which of its cells is the first largest (the first NaN, if there is one)."""
     inside = padded(np.ones((1, *x.shape[1:3], 1), bool), cells, False)
-    image = padded(x, cells, _lowest(x.dtype))
+    image = padded(x, cells, lowest(x.dtype))
     best, which = None, np.full((x.shape[0], *counts, x.shape[3]), -1, np.int32)
     both = zip(taps(image, size, strides, counts), taps(inside, size, strides, counts), strict=True)
     for (row, column, seen), (_, _, real) in both:
@@ -96,13 +98,32 @@ def _winners(x: Array, size: Pair, strides: Pair, cells: Any, counts: Pair) -> A
     return which
 
 
+def _place_oracle(x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
+    return _winners(x, size, strides, *_cells(x, size, strides, padding))
+
+
+def _spread_oracle(
+    g: Array, place: Array, image: Pair, size: Pair, strides: Pair, padding: Padding
+) -> Array:
+    cells, counts = resolve_cells(image, size, strides, padding)
+    require_windows(g, counts)
+    return _spread(g, place, image, size, strides, cells, counts)
+
+
+def _spread(
+    g: Array, which: Array, image: Any, size: Pair, strides: Pair, cells: Any, counts: Pair
+) -> Array:
+    """Each window's cotangent, added to the cell that it takes its value from."""
+    total = padded(np.zeros((g.shape[0], *image, g.shape[3]), wide(g.dtype)), cells)
+    for row, column, seen in taps(total, size, strides, counts):
+        seen += np.where(which == row * size[1] + column, g, g.dtype.type(0))
+    return cropped(total, cells, image).astype(g.dtype)
+
+
 def _max_gradient_oracle(g: Array, x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
     cells, counts = _cells(x, size, strides, padding)
     which = _winners(x, size, strides, cells, counts)
-    total = padded(np.zeros(x.shape, wide(g.dtype)), cells)
-    for row, column, seen in taps(total, size, strides, counts):
-        seen += np.where(which == row * size[1] + column, g, g.dtype.type(0))
-    return cropped(total, cells, x.shape[1:3]).astype(g.dtype)
+    return _spread(g, which, x.shape[1:3], size, strides, cells, counts)
 
 
 def _select_oracle(h: Array, x: Array, size: Pair, strides: Pair, padding: Padding) -> Array:
@@ -112,44 +133,6 @@ def _select_oracle(h: Array, x: Array, size: Pair, strides: Pair, padding: Paddi
     for row, column, seen in taps(padded(h, cells), size, strides, counts):
         np.copyto(result, seen, where=which == row * size[1] + column)
     return result
-
-
-def _max_element(index: Index, x: Source, size: Pair, **attrs: Any) -> Scalar:
-    windows, lowest = Windows(x.shape[1:3], size, **attrs), _lowest(x.dtype.numpy)
-    return reduce("max", size, lambda *tap: windows.seen(x, index, tap, lowest))
-
-
-def _winner(windows: Windows, window: Index, x: Source) -> Scalar:
-    """`_winners` as a formula: the place of the first largest cell, or of the first NaN."""
-    lowest = _lowest(x.dtype.numpy)
-    top = reduce("max", windows.kernel, lambda *tap: windows.seen(x, window, tap, lowest))
-
-    def wins(place: Scalar) -> Scalar:
-        tap = delinear(place, windows.kernel)
-        seen = windows.seen(x, window, tap, lowest)
-        largest = apply("equal", seen, top) | apply("bit_not", apply("equal", seen, seen))
-        return where(windows.is_real(window[1:3], tap), largest, cast(False, bool_))
-
-    return reduce("argmax", (product(windows.kernel),), wins)
-
-
-def _select_element(index: Index, h: Source, x: Source, size: Pair, **attrs: Any) -> Scalar:
-    windows = Windows(x.shape[1:3], size, **attrs)
-    return windows.seen(h, index, delinear(_winner(windows, index, x), size), 0)
-
-
-def _max_gradient_element(index: Index, g: Source, x: Source, size: Pair, **attrs: Any) -> Scalar:
-    """The sum over the windows that see the cell, of those that it wins."""
-    windows = Windows(x.shape[1:3], size, **attrs, all_exist=False)
-
-    def term(*tap: Scalar) -> Scalar:
-        window, _ = windows.windows(index[1:3], tap)
-        winner = _winner(windows, (index[0], *window, index[3]), x)
-        wins = apply("equal", winner, linear(tap, size))
-        given = windows.given(g, index, tap, index[3])
-        return widened(where(wins, given, cast(0, g.dtype)), g.dtype)
-
-    return reduce("sum", size, term)
 
 
 def _gradient_shape(check: Check, g: TensorType, x: TensorType, **attrs: Any) -> Shape:
@@ -197,7 +180,7 @@ def _apart(*shape: int) -> Draw:
 
 MAX_POOL2D: Op = Op(
     "max_pool2d", "reduction", ("x",), same_dtype, _pooled_shape, _max_oracle,
-    element=_max_element,
+    element=max_element,
     build=_builder(lambda: MAX_POOL2D),
     vjp=lambda g, y, x, **attrs: make(MAX_POOL2D_GRADIENT, (g, x), attrs),
     domain=cases(
@@ -211,7 +194,7 @@ MAX_POOL2D: Op = Op(
 )  # fmt: skip
 MAX_POOL2D_GRADIENT: Op = Op(
     "max_pool2d_gradient", "opaque", ("g", "x"), same_dtype, _gradient_shape, _max_gradient_oracle,
-    element=_max_gradient_element,
+    element=max_gradient_element,
     vjp=lambda h, y, g, x, **attrs: (make(MAX_POOL2D_SELECT, (h, x), attrs), None),
     domain=cases(
         ((2, 2, 2, 3), _apart(2, 4, 4, 3), _attrs((2, 2), (2, 2))),
@@ -220,11 +203,53 @@ MAX_POOL2D_GRADIENT: Op = Op(
 )  # fmt: skip
 MAX_POOL2D_SELECT: Op = Op(
     "max_pool2d_select", "opaque", ("h", "x"), same_dtype, _select_shape, _select_oracle,
-    element=_select_element,
+    element=select_element,
     vjp=lambda g, y, h, x, **attrs: (make(MAX_POOL2D_GRADIENT, (g, x), attrs), None),
     domain=cases(
         ((2, 4, 4, 3), _apart(2, 4, 4, 3), _attrs((2, 2), (2, 2))),
         ((1, 5, 4, 2), _apart(1, 5, 4, 2), _attrs((3, 2), (2, 1), "SAME")),
+    ),
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------- max, in two steps
+
+
+def _place_dtype(check: Check, x: TensorType, **_: Any) -> DType:
+    return int32
+
+
+def _spread_shape(
+    check: Check, g: TensorType, place: TensorType, image: Shape, **attrs: Any
+) -> Shape:
+    assert g.shape is not None and place.shape is not None
+    for have, want in zip(place.shape, g.shape, strict=True):
+        check.equal(have, want, "g and the places must have one shape")
+    return _mean_gradient_shape(check, g, image, **attrs)
+
+
+MAX_POOL2D_PLACE: Op = Op(
+    "max_pool2d_place", "opaque", ("x",), _place_dtype, _pooled_shape, _place_oracle,
+    element=place_element,
+    cuts="the place in a window of its maximum is a whole number",
+    domain=cases(
+        (_apart(2, 4, 4, 3), _attrs((2, 2), (2, 2))),
+        (_apart(1, 5, 4, 2), _attrs((3, 2), (2, 1), "SAME")),
+        (_apart(0, 2, 2, 1), _attrs((2, 2), (2, 2))),
+        kinds="iuf",
+    ),
+)  # fmt: skip
+MAX_POOL2D_SPREAD: Op = Op(
+    "max_pool2d_spread", "opaque", ("g", "place"),
+    lambda check, g, place, **_: g.dtype,
+    _spread_shape, _spread_oracle,
+    element=spread_element,
+    cuts="devices make it when all gradients have been taken",
+    domain=cases(
+        ((2, 2, 2, 3), Draw((2, 2, 2, 3), 0, 3, kind="int"),
+         _attrs((2, 2), (2, 2), image=(4, 4))),
+        ((1, 3, 4, 2), Draw((1, 3, 4, 2), 2, 3, kind="int"),
+         _attrs((3, 2), (2, 1), "SAME", image=(5, 4))),
     ),
 )  # fmt: skip
 
@@ -264,38 +289,6 @@ def _mean_gradient_oracle(
     return cropped(total, cells, image).astype(g.dtype)
 
 
-def _share(windows: Windows, window: Index, dtype: DType) -> Scalar:
-    """`_shares` as a formula: one divided by the number of a window's cells inside the image."""
-    firsts = windows.cells(window, (lift(0), lift(0)))
-    count: Scalar = lift(1)
-    for first, size, reach in zip(firsts, windows.sizes, windows.kernel, strict=True):
-        end = apply("minimum", first + lift(reach), lift(size))
-        count = count * (end - apply("maximum", first, 0))
-    return 1.0 / cast(apply("maximum", count, 1), dtype)  # 1: there may be no such window
-
-
-def _mean_element(index: Index, x: Source, size: Pair, **attrs: Any) -> Scalar:
-    windows = Windows(x.shape[1:3], size, **attrs)
-
-    def term(*tap: Scalar) -> Scalar:
-        return widened(windows.seen(x, index, tap, 0), x.dtype)
-
-    return reduce("sum", size, term) * _share(windows, index[1:3], summed(x.dtype))
-
-
-def _mean_gradient_element(
-    index: Index, g: Source, image: Shape, size: Pair, **attrs: Any
-) -> Scalar:
-    windows = Windows(image, size, **attrs)
-
-    def term(*tap: Scalar) -> Scalar:
-        window, _ = windows.windows(index[1:3], tap)
-        given = widened(windows.given(g, index, tap, index[3]), g.dtype)
-        return given * _share(windows, window, summed(g.dtype))
-
-    return reduce("sum", size, term)
-
-
 def _mean_gradient_shape(check: Check, g: TensorType, image: Shape, **attrs: Any) -> Shape:
     assert g.shape is not None
     if len(g.shape) != 4:
@@ -314,7 +307,7 @@ def _mean_vjp(g: Tensor, y: Tensor, x: Tensor, **attrs: Any) -> Tensor:
 
 AVG_POOL2D: Op = Op(
     "avg_pool2d", "reduction", ("x",), same_dtype, _pooled_shape, _mean_oracle,
-    element=_mean_element,
+    element=mean_element,
     build=_builder(lambda: AVG_POOL2D),
     vjp=_mean_vjp,
     domain=cases(
@@ -327,7 +320,7 @@ AVG_POOL2D: Op = Op(
 AVG_POOL2D_GRADIENT: Op = Op(
     "avg_pool2d_gradient", "opaque", ("g",), same_dtype, _mean_gradient_shape,
     _mean_gradient_oracle,
-    element=_mean_gradient_element,
+    element=mean_gradient_element,
     vjp=lambda h, y, g, image, **attrs: make(AVG_POOL2D, (h,), attrs),
     domain=cases(
         ((2, 2, 2, 3), _attrs((2, 2), (2, 2), image=(4, 4))),

@@ -22,9 +22,10 @@ from graphc.build import Check, make
 from graphc.dims import Shape
 from graphc.dtypes import DType, uint32, uint64
 from graphc.graph import Op, Tensor
-from graphc.kernel import Index, Source, cast, lift, linear
+from graphc.kernel import Index, Source, cast, lift
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.source import no_oracle
+from graphc.places import linear
 from graphc.scalar import Like, Scalar, apply, select
 from graphc.types import TensorType
 

@@ -15,12 +15,12 @@ from graphc.build import Check, make
 from graphc.dims import Dim, Dimension, Shape, floordiv, product
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
-from graphc.kernel import reshaped
 from graphc.ops.broadcast import same_dtype
 from graphc.ops.composition import composition, replaced
 from graphc.ops.domain import Domain, cases
 from graphc.ops.follow import as_shape, is_open, located, with_length
 from graphc.ops.source import as_tensor, full_of
+from graphc.places import reshaped
 from graphc.types import TensorType
 
 # ---------------------------------------------------------------------------- reshape

@@ -17,12 +17,13 @@ from graphc.dims import Dim, Dimension, Shape, derived, floordiv, is_nonnegative
 from graphc.dtypes import Array, DType
 from graphc.errors import DTypeError
 from graphc.graph import Op, Tensor
-from graphc.kernel import Index, Source, affine, conjunction, is_within, quotient
+from graphc.kernel import Index, Source, conjunction, is_within, quotient
 from graphc.kernel import cast as cast_element
 from graphc.kernel import where as choose
 from graphc.ops.broadcast import cast, same_dtype
 from graphc.ops.domain import cases
 from graphc.ops.source import full_of
+from graphc.places import affine
 from graphc.scalar import Scalar
 from graphc.types import TensorType
 

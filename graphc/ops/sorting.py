@@ -23,6 +23,7 @@ from graphc.ops.composition import composition
 from graphc.ops.contraction import promoted_tensors
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.follow import as_dimension
+from graphc.ops.loops import searchsorted_loop
 from graphc.ops.source import as_tensor, as_tensors, full_of
 from graphc.types import TensorType
 
@@ -212,6 +213,7 @@ SEARCHSORTED: Op = Op(
         "iuf",
     ),
     cuts="an index has no gradient",
+    loop=searchsorted_loop,
 )  # fmt: skip
 
 

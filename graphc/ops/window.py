@@ -17,18 +17,9 @@ from graphc.build import Check
 from graphc.dims import Dim, Dimension, Shape, derived, exact_quotient, floordiv
 from graphc.dtypes import Array
 from graphc.graph import Tensor
-from graphc.kernel import (
-    Index,
-    Number,
-    Source,
-    affine,
-    cast,
-    conjunction,
-    is_within,
-    quotient,
-    where,
-)
+from graphc.kernel import Index, Number, Source, cast, conjunction, is_within, lift, quotient, where
 from graphc.ops.shape import transpose
+from graphc.places import affine
 from graphc.scalar import Scalar
 
 Pair: TypeAlias = tuple[int, int]
@@ -102,6 +93,12 @@ def same_cells(size: int, reach: int, stride: int) -> Pair:
     return total // 2, total - total // 2
 
 
+def same_count(size: Dimension, stride: int) -> Dimension:
+    """How many strides it takes to pass over an axis: the number of outputs of SAME."""
+    exact = exact_quotient(size, stride)
+    return floordiv(size + (stride - 1), stride) if exact is None else exact
+
+
 def settled_padding(padding: Padding, sizes: Any, reaches: Any, strides: Pair) -> Padding:
     """SAME in cells, where these are known without a run (any size, at stride 1)."""
     if padding != "SAME":
@@ -122,8 +119,7 @@ def window_counts(
     for axis, (size, taps) in enumerate(zip(sizes, kernel, strict=True)):
         stride, reach = strides[axis], extent(taps, dilations[axis])
         if padding == "SAME":
-            exact = exact_quotient(size, stride)
-            counts.append(floordiv(size + stride - 1, stride) if exact is None else exact)
+            counts.append(same_count(size, stride))
             continue
         room = size + sum(padding[axis])
         if isinstance(size, int) and isinstance(reach, int) and (size == 0 or room < reach):
@@ -252,8 +248,38 @@ class Windows:
         window, hit = self.windows(cell[1:3], tap)
         return where(hit, g.within((cell[0], *window, channel), 0), cast(0, g.dtype))
 
+    @property
+    def overlap(self) -> Shape:
+        """How many windows, at most, see one cell along each axis."""
+        rows, columns = (-(-k // s) for k, s in zip(self.kernel, self.strides, strict=True))
+        return rows, columns
+
+    def covering(self, cell: Index, back: Index) -> tuple[Index, Index, Scalar | None]:
+        """The last window but `back` that may see a cell, at which tap, and whether it reaches.
+
+        For back from 0 to `overlap` these are all windows that do, by rising taps.
+        """
+        windows, found, reaches = [], [], []
+        for axis, stride in enumerate(self.strides):
+            place, size = affine(cell[axis], 1, self.before[axis]), self.kernel[axis]
+            last, rest = (place // stride, place % stride) if stride > 1 else (place, lift(0))
+            if self.overlap[axis] != 1:
+                last, rest = last - back[axis], rest + affine(back[axis], stride)
+            windows.append(last)
+            found.append(rest)
+            if size % stride:
+                reaches.append(rest < lift(size))
+        return tuple(windows), tuple(found), conjunction(reaches)
+
+    def cover_all(self, counts: Shape) -> bool:
+        """Whether each cell is known to lie between the strides of one of `counts` windows."""
+        if self.padding != NONE or self.overlap != (1, 1):
+            return False
+        rests = [n - c * s for n, c, s in zip(self.sizes, counts, self.strides, strict=True)]
+        return all(isinstance(rest, int) and rest <= 0 for rest in rests)
+
 
 def _same_before(size: Dimension, taps: Dimension, stride: int, dilation: int) -> Dimension:
     """`same_cells`, for sizes that a run may decide."""
-    counts = floordiv(size + (stride - 1), stride)
+    counts = same_count(size, stride)
     return floordiv(derived("max", (counts - 1) * stride + extent(taps, dilation) - size, 0), 2)

@@ -1,5 +1,6 @@
 """The passes, in order. Each is one file and one pure function `Graph -> Graph` of the same name.
 
+`LOWERING` is what a device that makes kernels adds, without a trace in the graph that users see.
 `stabilise` stands before `differentiate`, so that what is differentiated is already the stable
 form, and again after it, for what the gradient brings; `merge_common` likewise, since what is
 merged before is differentiated once.
@@ -19,9 +20,13 @@ from graphc.errors import CompileError
 from graphc.graph import Graph
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fold_constants import fold_constants
+from graphc.passes.lighten import lighten
 from graphc.passes.merge_common import merge_common
+from graphc.passes.normalise_windows import normalise_windows
 from graphc.passes.remove_dead import remove_dead
+from graphc.passes.schedule import schedule
 from graphc.passes.simplify_algebra import simplify_algebra
+from graphc.passes.sink_transposes import sink_transposes
 from graphc.passes.specialise import specialise
 from graphc.passes.stabilise import stabilise
 from graphc.show import show_graph
@@ -39,24 +44,15 @@ PIPELINE: tuple[Pass, ...] = (
     stabilise,
     merge_common,
     remove_dead,
+    schedule,
 )
 
+LOWERING: tuple[Pass, ...] = (  # before kernels are made
+    sink_transposes, normalise_windows, lighten, merge_common, schedule,
+)  # fmt: skip
 NEEDED = frozenset({"specialise", "differentiate"})  # what they replace has no program
 
 Observer: TypeAlias = Callable[[str, Graph, float], None]
-
-
-def observers(*listed: Observer | None) -> Observer | None:
-    """Several observers as one; those that are None are left out."""
-    present = [observe for observe in listed if observe is not None]
-    if len(present) < 2:
-        return present[0] if present else None
-
-    def observe_all(name: str, graph: Graph, seconds: float) -> None:
-        for observe in present:
-            observe(name, graph, seconds)
-
-    return observe_all
 
 
 @contextmanager
@@ -100,7 +96,7 @@ def optimise(
 def _skipped() -> frozenset[str]:
     """The passes that `GRAPHC_SKIP` leaves out; a warning names what cannot be."""
     wanted = config.skipped_passes()
-    known = {step.__name__ for step in PIPELINE} - NEEDED
+    known = {"fuse", *(step.__name__ for step in (*PIPELINE, *LOWERING))} - NEEDED
     for name in sorted(wanted - known):
         why = "no graph runs without it" if name in NEEDED else "there is no such pass"
         warnings.warn(f"GRAPHC_SKIP: {name} is not left out: {why}", stacklevel=4)

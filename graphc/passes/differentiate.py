@@ -2,19 +2,22 @@
 
 Enters: a specialised graph, where every rank is known. Leaves: the same outputs, with the adjoint
 of each op on the way as ordinary nodes, in a scope "gradients" that mirrors the forward scopes.
-Gradients of gradients come out from the inside, since nodes are visited inputs first.
+Gradients of gradients come out from the inside, since nodes are visited inputs first. Rules of
+nodes in a checkpoint, or beyond a memory budget, read copies of forward values (`recompute`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from graphc.context import Origin, Scope, on_behalf
-from graphc.errors import CompileError
+from graphc.errors import CompileError, GradientError
 from graphc.graph import Graph, Node, Tensor, topological
 from graphc.ops.broadcast import broadcast_to
 from graphc.ops.control import identity
 from graphc.ops.gradient import GRADIENT, parts, reached_from, zeros_like_type
+from graphc.passes.budget import Budget
+from graphc.passes.recompute import Homes, Recomputation, checkpoints
 from graphc.passes.sweep import protected, uniform
 from graphc.rewriting import Rewriter
 
@@ -83,43 +86,108 @@ def _check(node: Node, x: Tensor, cotangent: Tensor) -> Tensor:
     )
 
 
-def _pull_back(node: Node, ys: dict[Node, dict[int, Tensor]], flowing: _Cotangents) -> None:
-    """Send the cotangents of a node's outputs on to its inputs."""
+def _pull_back(
+    node: Node,
+    ys: dict[Node, dict[int, Tensor]],
+    flowing: _Cotangents,
+    again: Recomputation,
+) -> list[Tensor | None]:
+    """Send the cotangents of a node's outputs on to its inputs; gives what each has got."""
     outputs = ys.get(node, {})
     found = [flowing.total(node, i) for i in range(len(node.types))]
     if all(g is None for g in found):
-        return
+        return []
     tensors = [outputs[i] if i in outputs else Tensor(node, i, t) for i, t in enumerate(node.types)]
     filled = [zeros_like_type(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
+    inputs: Sequence[Tensor] = node.inputs
+    if (home := again.homes.get(node)) is not None:
+        again.start(home, found)
+        tensors = [again.value(t, home) for t in tensors]
+        inputs = [again.value(t, home) for t in inputs]
     assert node.op.vjp is not None
     if node.op.outputs is None:
-        result = node.op.vjp(filled[0], tensors[0], *node.inputs, **node.attrs)
+        result = node.op.vjp(filled[0], tensors[0], *inputs, **node.attrs)
     else:
-        result = node.op.vjp(tuple(filled), tuple(tensors), *node.inputs, **node.attrs)
+        result = node.op.vjp(tuple(filled), tuple(tensors), *inputs, **node.attrs)
     listed: Sequence[Tensor | None] = result if isinstance(result, (tuple, list)) else (result,)
+    sent: list[Tensor | None] = []
     for x, cotangent in zip(node.inputs, listed, strict=True):
-        if cotangent is not None and x.dtype.is_float:
-            flowing.add(x, _check(node, x, _plain(cotangent)))
+        if cotangent is None or not x.dtype.is_float:
+            sent.append(None)
+            continue
+        cotangent = _check(node, x, _plain(cotangent))
+        sent.append(cotangent)
+        flowing.add(x, cotangent)
+    return sent
+
+
+class _Walk:
+    """The reverse walk of one gradient: over all that its outputs are made of, from the end."""
+
+    def __init__(self, gradient: Node, source: Origin) -> None:
+        self._gradient, self._source = gradient, source
+        self._ys, self._seeds, self._xs = parts(gradient)
+        self.nodes = topological(self._ys)
+        self.sources, self.reached = reached_from(self._xs, self.nodes)
+        self._used: dict[Node, dict[int, Tensor]] = {}
+        for tensor in (*self._ys, *(t for node in self.nodes for t in node.inputs)):
+            self._used.setdefault(tensor.node, {})[tensor.index] = tensor
+        self.homes: Homes = checkpoints(self.nodes)
+
+    def run(
+        self, observe: Callable[[Node, list[Tensor | None]], None] | None = None
+    ) -> _Cotangents:
+        """All cotangents; `observe` gets each node, with what its inputs have got."""
+        gradient, source = self._gradient, self._source
+        mirror = _Mirror(Scope("gradients", gradient.scope, gradient=True))
+        source.where, source.scope = gradient.where, mirror[None]
+        again = Recomputation(self.homes, self._ys, mirror.__getitem__)
+        flowing = _Cotangents()
+        for y, seed in zip(self._ys, self._seeds, strict=True):
+            flowing.add(y, broadcast_to(seed, y.shape))
+        for node in reversed(self.nodes):
+            if node in self.reached:
+                source.where, source.scope = node.where, mirror[node.scope]
+                sent = _pull_back(node, self._used, flowing, again)
+                if observe is not None:
+                    observe(node, sent)
+        source.where, source.scope = gradient.where, mirror[None]
+        return flowing
+
+    def keep_within(self, budget: float) -> None:
+        """Choose what to compute again: by a walk that looks at what the rules read."""
+        forward, seen = set(self.nodes), set[Node]()
+        reads: dict[Node, list[Tensor]] = {}
+
+        def observe(node: Node, sent: list[Tensor | None]) -> None:
+            stack = []
+            for x, cotangent in zip(node.inputs, sent, strict=False):  # none where none came
+                if cotangent is not None and (x in self.sources or x.node in self.reached):
+                    stack.append(cotangent)
+            found = reads.setdefault(node, [])
+            while stack:
+                tensor = stack.pop()
+                if tensor.node in forward:
+                    found.append(tensor)
+                elif tensor.node not in seen:
+                    seen.add(tensor.node)
+                    stack += tensor.node.inputs
+
+        self.run(observe)
+        self.homes = Budget(self.nodes, reads, self.homes).homes(budget)
 
 
 def _expand(gradient: Node, source: Origin) -> list[Tensor]:
     """The cotangents that one gradient node stands for."""
-    ys, seeds, xs = parts(gradient)
-    nodes = topological(ys)
-    _, reached = reached_from(xs, nodes)
-    used: dict[Node, dict[int, Tensor]] = {}
-    for tensor in (*ys, *(t for node in nodes for t in node.inputs)):
-        used.setdefault(tensor.node, {})[tensor.index] = tensor
-    mirror = _Mirror(Scope("gradients", gradient.scope, gradient=True))
-    source.scope = mirror[None]
-    flowing = _Cotangents()
-    for y, seed in zip(ys, seeds, strict=True):
-        flowing.add(y, broadcast_to(seed, y.shape))
-    for node in reversed(nodes):
-        if node in reached:
-            source.where, source.scope = node.where, mirror[node.scope]
-            _pull_back(node, used, flowing)
-    source.where, source.scope = gradient.where, mirror[None]
+    walk = _Walk(gradient, source)
+    budget = gradient.attrs.get("budget")
+    if budget is not None:
+        try:
+            walk.keep_within(budget)
+        except GradientError as error:
+            raise GradientError(f"{error}\n  gradients was called at {gradient.where}") from None
+    flowing = walk.run()
+    xs = parts(gradient)[2]
     found = [flowing.total(x.node, x.index) for x in xs]
     return [zeros_like_type(x) if g is None else g for x, g in zip(xs, found, strict=True)]
 

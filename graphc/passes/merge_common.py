@@ -26,7 +26,7 @@ PLAIN = frozenset({int, str, bool, DType, Dim, type(None)})  # kinds of attribut
 APART = frozenset({PLACEHOLDER, VARIABLE, PRINT})
 
 
-def _repeats(op: Op) -> bool:
+def repeats(op: Op) -> bool:
     """Whether an op gives the same again; host calls outside the registry are the user's."""
     return op not in APART and (op.family != "host" or OPS.get(op.name) is op)
 
@@ -71,7 +71,7 @@ def _classes(graph: Graph) -> tuple[dict[Node, Node], dict[Node, Node]]:
     classes: dict[Node, Node] = {}
     labels: dict[Node, Node] = {}
     for node in graph.nodes:
-        if node in apart or is_unkeyed(node) or not _repeats(node.op):
+        if node in apart or is_unkeyed(node) or not repeats(node.op):
             continue
         found = first.setdefault(_key(node, classes), node)
         if found is not node:

@@ -16,21 +16,19 @@ from typing import Any
 from graphc.build import apply, assuming, describe
 from graphc.context import on_behalf
 from graphc.dims import Dim, Dimension, Symbol, evaluate
-from graphc.draw import dot_text
 from graphc.dtypes import Array
 from graphc.errors import ShapeError
 from graphc.graph import Graph, Op, Tensor
 from graphc.ops.follow import elements
 from graphc.ops.measure import shape as shape_of
+from graphc.ops.random import ENTROPY
 from graphc.ops.source import PLACEHOLDER, Variable
-from graphc.passes import observers, optimise
-from graphc.passes.dump import requested_dump
+from graphc.passes import optimise
 from graphc.runtime.device import Device, Environment, Program
 from graphc.runtime.feeds import bind_sizes, check_expressions, missing, missing_error
-from graphc.show import show_graph
+from graphc.runtime.watch import Watch
 from graphc.types import Assumptions, TensorType
 
-STAGE_FILES = {".txt": show_graph, ".dot": dot_text}
 SHAPE: Op = shape_of.op  # type: ignore[attr-defined]  # a composition's builder has its op
 
 
@@ -45,13 +43,25 @@ class Compilation:
     reason: str
     seconds: dict[str, float]
     nodes: int
-    targets: tuple[Tensor, ...]  # what its updates write; those that change nothing are gone
+    targets: tuple[Variable, ...]  # what its updates write; those that change nothing are gone
+    entropic: bool  # whether it makes random numbers
+    own: bool  # whether every root of a run is a new array that nothing else is or refers to
+    fits: bool  # whether no size decides the shapes of what updates write
 
     def holds(self, sizes: Mapping[Symbol, int]) -> bool:
         """Whether every question has the answer that it had, asked in the same order."""
         return all(
             (evaluate(a, sizes) == evaluate(b, sizes)) is answer for a, b, answer in self.guards
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What some arrays are run with."""
+
+    compilation: Compilation
+    sizes: Mapping[Symbol, int]
+    by_shape: bool  # whether the arrays' shapes alone, not their values, have led here
 
 
 class Sizes(dict[Symbol, int]):
@@ -78,6 +88,7 @@ class FetchSet:
     variables: list[Variable] = field(default_factory=list)
     compilations: list[Compilation] = field(default_factory=list)
     _types: dict[tuple[int, ...], list[TensorType]] = field(default_factory=dict)
+    _readers: dict[tuple[int, ...], _Reader] = field(default_factory=dict)
     _fed: dict[Tensor, Tensor] = field(default_factory=dict)  # to the input that each stands for
     _values: dict[Tensor, FetchSet] = field(default_factory=dict)
     _shapes: dict[Tensor, Tensor] = field(default_factory=dict)
@@ -109,26 +120,26 @@ class FetchSet:
         variables: Mapping[Any, Array],
         entropy: Array,
         outer: Mapping[Symbol, int] | None = None,
-    ) -> tuple[Compilation, Environment]:
+    ) -> Bound:
         """The program for these arrays (made now, if there is none) and what it runs with.
 
         `outer` are sizes that the graph may mention beside those of its own feeds.
         """
-        types = self._refined(arrays)
-        bound = bind_sizes(self.graph.inputs, types, arrays)
-        check_expressions(self.graph.inputs, arrays, bound)
+        ranks = tuple([array.ndim for array in arrays])
+        if ranks not in self._readers:
+            self._readers[ranks] = _Reader(self.graph.inputs, self._refined(arrays))
+        bound = self._readers[ranks](arrays)
         computed = _Elements(self, arrays, variables, entropy)
         sizes = Sizes({**outer, **bound} if outer else bound, computed)
-        ranks = tuple(array.ndim for array in arrays)
         for compilation in self.compilations:
             if compilation.ranks == ranks and compilation.holds(sizes):
                 break
         else:
-            compilation = self._compile(types, sizes)
+            compilation = self._compile(self._refined(arrays), sizes)
             self.compilations.append(compilation)
         for symbol in compilation.elements:
             sizes[symbol]  # so that none is computed in the midst of a run
-        return compilation, Environment(sizes, variables, entropy)
+        return Bound(compilation, sizes, not computed.any)
 
     def measured(self, symbol: Symbol) -> tuple[Tensor, int]:
         """The integer tensor that a size is an element of, and which."""
@@ -157,23 +168,21 @@ class FetchSet:
     def _compile(self, types: Sequence[TensorType], sizes: Sizes) -> Compilation:
         refined = dict(zip(self.graph.inputs, types, strict=True))
         assumptions = Assumptions(sizes, types=refined, fed=self._fed)
-        seconds: dict[str, float] = {}
-
-        def observe(name: str, graph: Graph, taken: float) -> None:
-            seconds[name] = seconds.get(name, 0.0) + taken
-
+        watch = Watch()
         with assuming(assumptions):
-            graph = optimise(self.graph, observers(observe, requested_dump(STAGE_FILES)))
+            graph = optimise(self.graph, watch)
         start = time.perf_counter()
         program = self.device.compile(graph, self.check)
-        seconds["compile"] = time.perf_counter() - start
+        watch.seconds["compile"] = time.perf_counter() - start
         guards = tuple((a, b, answer) for (a, b), answer in assumptions.asked.items())
         reason = "a new set of fetches and feeds"
         if self.compilations:
             reason = "sizes of a new pattern: " + ", ".join(
                 f"{a} {'==' if answer else '!='} {b}" for a, b, answer in guards
             )
-        targets = tuple(variable for variable, _ in graph.updates)
+        watch.done(graph, program, reason)
+        targets: tuple[Any, ...] = tuple(variable for variable, _ in graph.updates)
+        distinct = len(set(graph.roots)) == len(graph.roots)
         ranks = tuple(len(t.shape or ()) for t in types)
         return Compilation(
             program,
@@ -181,9 +190,12 @@ class FetchSet:
             guards,
             tuple(elements(graph)),
             reason,
-            seconds,
+            watch.seconds,
             len(graph.nodes),
             targets,
+            any(node.op is ENTROPY for node in graph.nodes),
+            distinct and getattr(program, "fresh", False),
+            all(value.type.is_static for _, value in graph.updates),
         )
 
 
@@ -194,6 +206,44 @@ def _open(dimension: Dimension | None, inner: bool) -> Dimension:
     ):
         return Dim.symbol()
     return dimension
+
+
+class _Reader:
+    """The sizes that fed arrays of certain ranks bring, and whether they agree with each other."""
+
+    def __init__(self, tensors: Sequence[Tensor], types: Sequence[TensorType]) -> None:
+        self._tensors, self._types = tensors, types
+        places: dict[Symbol, tuple[int, int]] = {}
+        # What must be equal: a size of a feed, and that of another, a number, or an expression.
+        self._same: list[tuple[int, int, Symbol]] = []
+        self._fixed: list[tuple[int, int, int]] = []
+        self._rest = False
+        for i, (tensor, type) in enumerate(zip(tensors, types, strict=True)):
+            declared = tensor.shape or (None,) * len(type.shape or ())
+            for axis, (size, refined) in enumerate(zip(declared, type.shape or (), strict=True)):
+                symbol = refined.as_symbol() if isinstance(refined, Dim) else None
+                if isinstance(size, int):
+                    self._fixed.append((i, axis, size))
+                elif symbol is None or (size is not None and size != refined):
+                    self._rest = True
+                if symbol is not None:
+                    if symbol in places:
+                        self._same.append((i, axis, symbol))
+                    places.setdefault(symbol, (i, axis))
+        self._places = [(symbol, i, axis) for symbol, (i, axis) in places.items()]
+
+    def __call__(self, arrays: Sequence[Array]) -> dict[Symbol, int]:
+        """The value of each symbol; contradictions are errors."""
+        shapes = [array.shape for array in arrays]
+        sizes = {symbol: shapes[i][axis] for symbol, i, axis in self._places}
+        if (
+            self._rest
+            or any([shapes[i][axis] != size for i, axis, size in self._fixed])
+            or any([shapes[i][axis] != sizes[symbol] for i, axis, symbol in self._same])
+        ):
+            sizes = bind_sizes(self._tensors, self._types, arrays)
+            check_expressions(self._tensors, arrays, sizes)
+        return sizes
 
 
 class _Elements:
@@ -211,13 +261,19 @@ class _Elements:
         self._rest = (variables, entropy)
         self._computed: dict[Tensor, Array] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether a value of a tensor has been looked at."""
+        return bool(self._computed)
+
     def __call__(self, symbol: Symbol, sizes: Sizes) -> int:
         tensor, place = self._owner.measured(symbol)
         if tensor not in self._computed:
             value = self._owner.value(tensor)
             arrays = self._owner.feeds_of(value, self._arrays)
-            compilation, environment = value.bind(arrays, *self._rest, sizes)
-            self._computed[tensor] = compilation.program.run(arrays, environment)[0]
+            bound = value.bind(arrays, *self._rest, sizes)
+            environment = Environment(bound.sizes, *self._rest)
+            self._computed[tensor] = bound.compilation.program.run(arrays, environment)[0]
         array = self._computed[tensor]
         if symbol.source is not None and tensor.shape is None and array.ndim:
             raise ShapeError(

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from graphc.dims import Symbol
 from graphc.dtypes import Array
 from graphc.graph import Graph, Node
+from graphc.kernel import Kernel
 
-Note: TypeAlias = Callable[[Node, float, int], None]  # gets each step's seconds and bytes
+
+class Note(Protocol):
+    """Gets what a run did, step by step: a node, or a kernel that was made of several."""
+
+    def __call__(self, what: Node | Kernel, seconds: float, moved: int, work: int = 0) -> None:
+        """`moved` are bytes read and written, `work` element operations, about (0: not known)."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What one run brings beside its feeds."""
+class Snapshot(dict[Node, Array]):
+    """Values of variables that stay as they are until the next write: to be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Environment(NamedTuple):
+    """What one run brings beside its feeds.
+
+    Runs with feeds of shapes that were met before mostly bring the same `sizes` object again, and
+    as long as nothing has been written the same `variables`.
+    """
 
     sizes: Mapping[Symbol, int]
-    variables: Mapping[Node, Array]  # the values at the start of the run
+    variables: Mapping[Node, Array]  # the values at the start of the run, never written to
     entropy: Array  # uint64[2]: the session's seed and the run's number
     note: Note | None = None
 
 
 class Program(Protocol):
-    """A compiled graph."""
+    """A compiled graph.
+
+    It may have more attributes. `fresh = True` says that `run` returns new arrays, which share no
+    memory with feeds, variables or earlier results (roots that are one tensor may be one array):
+    the caller writes to them. `summary` is a mapping for the compile report. `memory(sizes)` says
+    what a run of these sizes takes.
+    """
 
     def run(self, feeds: Sequence[Array], environment: Environment) -> Sequence[Array]:
         """The values of the graph's roots: its outputs, then what its updates will write."""

@@ -80,9 +80,7 @@ def devices() -> list[DeviceInfo]:
     listed = [
         DeviceInfo("reference", processor(), True, "NumPy, node by node"),
         DeviceInfo("interp", processor(), True, "kernels, interpreted in NumPy: slow, for tests"),
-        DeviceInfo(
-            "cpu", processor(), True, "NumPy too: native code comes with the native compiler"
-        ),
+        DeviceInfo("cpu", processor(), True, "native code, through LLVM"),
     ]
     found = opencl_devices()
     if isinstance(found, str):

@@ -56,6 +56,8 @@ def _array(tensor: Tensor, value: Any) -> Array:
     wanted = tensor.dtype.numpy
     if type(value) is np.ndarray and value.dtype == wanted:
         return value
+    if type(value) is float and wanted.kind == "f":
+        return np.array(value, wanted)
     if isinstance(value, Tensor):
         raise ValueError("a feed must be an array, not a tensor: run that tensor first")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -83,15 +85,18 @@ def _array(tensor: Tensor, value: Any) -> Array:
 
 def _misfit(type: TensorType, array: Array) -> str | None:
     """Why the shape of an array is not one of the type's, as far as ints say."""
-    got = f"{array.dtype}[{','.join(map(str, array.shape))}]"
     if type.shape is None:
         return None
     if len(type.shape) != array.ndim:
-        return f"the rank must be {len(type.shape)}, got {got}"
+        return f"the rank must be {len(type.shape)}, got {_shown(array)}"
     for axis, (size, have) in enumerate(zip(type.shape, array.shape, strict=True)):
         if isinstance(size, int) and size != have:
-            return f"the size of axis {axis} must be {size}, got {got}"
+            return f"the size of axis {axis} must be {size}, got {_shown(array)}"
     return None
+
+
+def _shown(array: Array) -> str:
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
 
 
 def convert(items: Sequence[tuple[Tensor, Any]]) -> list[Array]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -45,6 +46,48 @@ def _flatten(value: Any, leaves: list[Leaf], path: str) -> Rebuild:
         f"run: a fetch must be a tensor, a variable, an update, or lists, tuples and dicts of "
         f"them, got {path} = {brief(value, 40)} ({type(value).__name__})"
     )
+
+
+def giver(fetches: Any, leaves: Sequence[Leaf], rebuild: Rebuild) -> Callable[[Sequence[Any]], Any]:
+    """A function of the values of the tensors among `leaves`: what to return for the nesting."""
+    if isinstance(fetches, Tensor):
+        return operator.itemgetter(0)
+    if all(isinstance(leaf, Tensor) for leaf in leaves):
+        kind = type(fetches)
+        if (kind is list or kind is tuple) and is_shallow(fetches):
+            return kind  # type: ignore[no-any-return]
+        return lambda outputs: rebuild(iter(outputs))
+    given = [isinstance(leaf, Tensor) for leaf in leaves]
+
+    def give(outputs: Sequence[Any]) -> Any:
+        values = iter(outputs)
+        return rebuild(iter([next(values) if one else None for one in given]))
+
+    return give
+
+
+def nesting_key(fetches: Any) -> Any:
+    """What a session finds fetches by when they come again: cheap to make and to compare.
+
+    The fetches themselves, or what a list, a tuple or a dict holds. It means one nesting only where
+    `is_shallow`. Raises TypeError for what has no hash.
+    """
+    kind = type(fetches)
+    if kind is list or kind is tuple:
+        return (kind, *fetches)
+    if kind is dict:
+        return (kind, *fetches, *fetches.values())
+    return fetches
+
+
+def is_shallow(fetches: Any) -> bool:
+    """Whether a nesting is a leaf, or a plain list, tuple or dict (by strings) of leaves."""
+    kind = type(fetches)
+    if kind is dict and all(type(key) is str for key in fetches):
+        fetches = list(fetches.values())
+    elif kind is not list and kind is not tuple:
+        fetches = [fetches]
+    return all(isinstance(leaf, (Tensor, Update, Group)) for leaf in fetches)
 
 
 def collect(leaves: Sequence[Leaf]) -> tuple[tuple[Tensor, ...], tuple[Update, ...]]:

@@ -16,10 +16,10 @@ from graphc.graph import Graph, Tensor
 from graphc.ops.broadcast import cast
 from graphc.ops.source import array_of, as_tensor, placeholder
 from graphc.ops.state import Group, Update, assign
-from graphc.runtime.fetches import flatten
+from graphc.runtime.fetches import flatten, giver
 from graphc.runtime.given import given
 from graphc.runtime.locks import ForkLock
-from graphc.runtime.session import Session, entered
+from graphc.runtime.session import Session, callable_of, entered
 
 _OPENING = ForkLock()  # two threads that come first must get the same one
 
@@ -123,14 +123,12 @@ def function(
             Update(u.variable, new, u.where)
             for u, (_, new) in zip(changes, graph.updates, strict=True)
         ]
-    run = (session or default_session()).prepare([leaves, Group(tuple(changes))], inputs)
+    give = _nothing if outputs is None else giver(outputs, leaves, rebuild)
+    return callable_of(session or default_session(), [*leaves, Group(tuple(changes))], inputs, give)
 
-    @trimmed
-    def call(*arrays: Any) -> Any:
-        values, _ = run(*arrays)
-        return None if outputs is None else rebuild(iter(values))
 
-    return call
+def _nothing(outputs: Sequence[Any]) -> None:
+    """What a function without outputs returns."""
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,14 +152,15 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         arrays: list[Any] = []
         shape = _take((args, kwargs), arrays)
-        key = (shape, tuple((a.ndim, str(a.dtype)) for a in arrays))
-        with lock():
-            if key not in traces:
-                traces[key] = _trace(function, shape, arrays)
-            session = default_session()
-            if key not in prepared or prepared[key][0] is not session:
-                prepared[key] = session, session.prepare(*traces[key])
-            run = prepared[key][1]
+        key = (shape, tuple([(a.ndim, a.dtype) for a in arrays]))
+        session = default_session()
+        owner, run = prepared.get(key, (None, None))
+        if owner is not session or run is None:
+            with lock():
+                if key not in traces:
+                    traces[key] = _trace(function, shape, arrays)
+                run = session.prepare(*traces[key])
+                prepared[key] = session, run
         return run(*arrays)
 
     return call

@@ -22,13 +22,21 @@ class ForkLock:
     interrupt never comes between taking it and noting that it is taken.
     """
 
+    process = os.getpid()  # asked once in each process: the system takes longer than the lock
+
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._process = os.getpid()
+        self._process = ForkLock.process
+
+    @classmethod
+    def note_fork(cls) -> None:
+        """Look at the process again, in a new child."""
+        cls.process = os.getpid()
 
     def __call__(self) -> AbstractContextManager[bool]:
         """The lock to enter; a DeviceError where no thread of this process will release it."""
-        if self._process != (process := os.getpid()):
+        process = ForkLock.process
+        if self._process != process:
             if not self._lock.acquire(timeout=PATIENCE):
                 raise DeviceError(
                     "run: another thread was using this session when the process was forked, so "
@@ -37,3 +45,7 @@ class ForkLock:
             self._lock.release()
             self._process = process
         return self._lock
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=ForkLock.note_fork)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from graphc import lazy
 from graphc.errors import DeviceError
 from graphc.runtime.device import Device
 from graphc.runtime.interp.device import InterpDevice
 from graphc.runtime.reference.device import ReferenceDevice
 
+cpu = lazy.Module("graphc.runtime.cpu.device")  # with llvmlite
 
-def open_device(name: str) -> Device:
-    """The device of a name. Until the native compiler exists, "cpu" is NumPy on the CPU."""
-    if name in ("cpu", "reference"):
+
+def open_device(name: str, threads: int | None = None) -> Device:
+    """The device of a name; `threads` is the most that it may use."""
+    if name == "cpu":
+        device: Device = cpu.CpuDevice(threads)
+        return device
+    if name == "reference":
         return ReferenceDevice()
     if name == "interp":
         return InterpDevice()

@@ -1,6 +1,7 @@
-"""`session.profile(...)`: what one run spent where, by node, with the user's lines.
+"""`session.profile(...)`: what one run spent where, by node or kernel, with the user's lines.
 
-A device notes each step that it runs: the node, the seconds, and the bytes that it read and wrote.
+A device notes each step that it runs: a node, or a kernel made of several; the seconds, the bytes
+that it read and wrote, and (of kernels) about how many element operations it did.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from graphc.graph import Node
+from graphc.kernel import Kernel
 from graphc.show import Naming
 
 SHOWN = 20
@@ -23,6 +25,14 @@ class Spent:
     where: str
     seconds: float
     bytes: int
+    work: int = 0  # element operations; 0 where the device does not say
+
+    @property
+    def rates(self) -> str:
+        """Bytes, and how many of them and of the operations came in a second."""
+        each = 1e-9 / max(self.seconds, 1e-9)
+        text = f"{self.bytes:>14,} bytes {each * self.bytes:7.2f} GB/s"
+        return text + (f" {each * self.work:8.2f} Gop/s" if self.work else "")
 
 
 class Profile:
@@ -33,10 +43,14 @@ class Profile:
         self.rows: list[Spent] = []
         self._naming = Naming()
 
-    def note(self, node: Node, seconds: float, moved: int) -> None:
+    def note(self, what: Node | Kernel, seconds: float, moved: int, work: int = 0) -> None:
         """Add a step."""
-        name = self._naming.node(node)
-        self.rows.append(Spent(name, node.op.name, str(node.where), seconds, moved))
+        if isinstance(what, Node):
+            name, op, lines = self._naming.node(what), what.op.name, str(what.where)
+        else:
+            name = ", %".join(store.buffer.name for store in what.stores)
+            op, lines = what.name, ", ".join(map(str, what.lines))
+        self.rows.append(Spent(name, op, lines, seconds, moved, work))
 
     @property
     def seconds(self) -> float:
@@ -52,10 +66,11 @@ class Profile:
 
     def __str__(self) -> str:
         total = self.seconds or 1.0
-        lines = [f"{len(self.rows)} steps in {1e6 * self.seconds:.0f} us on {self.device}"]
+        steps = f"{len(self.rows)} step{'s' * (len(self.rows) != 1)}"
+        lines = [f"{steps} in {1e6 * self.seconds:.0f} us on {self.device}"]
         for row in sorted(self.rows, key=lambda r: -r.seconds)[:SHOWN]:
             lines.append(
-                f"  {1e6 * row.seconds:9.1f} us {row.seconds / total:6.1%} {row.bytes:>12,} bytes  "
+                f"  {1e6 * row.seconds:9.1f} us {row.seconds / total:6.1%} {row.rates}  "
                 f"{row.op} %{row.name}  # {row.where}"
             )
         if len(self.rows) > SHOWN:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from graphc.graph import Graph
 from graphc.runtime.compilation import Compilation, FetchSet
@@ -20,6 +22,7 @@ class Row:
     nodes: int
     seconds: dict[str, float]
     guards: tuple[str, ...]
+    summary: Mapping[str, Any]  # what the device says of the program: kernels, cache hits, ...
 
     @property
     def total(self) -> float:
@@ -39,14 +42,15 @@ class CompileReport:
         """Note one compilation."""
         guards = tuple(f"{a} {'==' if answer else '!='} {b}" for a, b, answer in compilation.guards)
         names = _names(fetch_set.graph)
+        summary = dict(getattr(compilation.program, "summary", {}))
         self.rows.append(
-            Row(names, compilation.reason, compilation.nodes, compilation.seconds, guards)
+            Row(names, compilation.reason, compilation.nodes, compilation.seconds, guards, summary)
         )
         self.count += 1
 
     def __str__(self) -> str:
         rows = tuple(self.rows)  # other threads add to them
-        lines = [f"{self.count} compilations on {self.device}"]
+        lines = [f"{self.count} compilation{'s' * (self.count != 1)} on {self.device}"]
         for number, row in enumerate(rows, self.count - len(rows)):
             lines.append(
                 f"{number}: {row.fetches}: {row.nodes} nodes in {1e3 * row.total:.1f} ms; "
@@ -54,6 +58,8 @@ class CompileReport:
             )
             parts = (f"{name} {1e3 * s:.2f} ms" for name, s in row.seconds.items())
             lines.append("   " + ", ".join(parts))
+            if row.summary:
+                lines.append("   " + ", ".join(f"{what}: {v}" for what, v in row.summary.items()))
             if row.guards:
                 lines.append("   holds where " + ", ".join(row.guards))
         return "\n".join(lines)

@@ -10,41 +10,47 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-
 from graphc import hints
-from graphc.dtypes import Array, uint64
-from graphc.errors import DeviceError, FeedError, trimmed
+from graphc.dtypes import Array
+from graphc.errors import TRIMMED, DeviceError, FeedError, departs, trimmed
 from graphc.graph import Graph, Tensor
 from graphc.ops.source import PLACEHOLDER, Variable
 from graphc.runtime import checkpoint
+from graphc.runtime.check import Compared
 from graphc.runtime.compilation import FetchSet
-from graphc.runtime.device import Note
+from graphc.runtime.device import Device
 from graphc.runtime.feeds import convert, feed_items, feed_list
-from graphc.runtime.fetches import Leaf, Rebuild, collect, flatten
+from graphc.runtime.fetches import Leaf, collect, flatten, giver, graph_of, is_shallow, nesting_key
 from graphc.runtime.given import fed_apart
-from graphc.runtime.locks import ForkLock
 from graphc.runtime.opening import open_device
+from graphc.runtime.prepared import Give, Prepared, prepared_call
 from graphc.runtime.profile import Profile
-from graphc.runtime.randomness import MASK, Keys, session_seed
 from graphc.runtime.report import CompileReport
-from graphc.runtime.variables import Values, fit, in_dependency_order, is_literal
+from graphc.runtime.sized import check_values, split, stand_ins
+from graphc.runtime.state import State
+from graphc.runtime.variables import fit
 
-CHECKS = (None, "nan")
+CHECKS = (None, "nan", "reference")
+NOTHING: Mapping[Any, Any] = {}
 _ENTERED: ContextVar[tuple[Session, ...]] = ContextVar("graphc.sessions", default=())
 MOST_FETCH_SETS = 64  # the least recently used beyond these are dropped, with all they hold
+MOST_SPELLINGS = 8  # of one fetch set: a, [a], {"a": a}
 
 
 class Session:
     """Runs fetches on a device and keeps the values of variables between runs.
 
-    `device`: "cpu", "reference" (NumPy, node by node) or "interp" (kernels, interpreted: slow, to
-    check code generators against). `seed` makes random numbers and random
-    initial values reproducible; None draws a fresh seed. `check="nan"` makes a run stop at the
-    first node that makes a NaN. `threads` limits a native device; the reference device has one.
+    `device`: "cpu" (native code), "reference" (NumPy, node by node: what a graph means, and the
+    place for breakpoints) or "interp" (kernels, interpreted: slow, to check code generators), or an
+    object with the methods of a `Device`. All give the same values, up to rounding.
+    `threads`: the most that a run on "cpu" uses, of the one pool that the process has; None takes
+    as many as the CPUs and the control group allow this process. Results are the same, bit for bit.
+    `seed` makes random numbers and random initial values reproducible; None draws a fresh seed.
+    `check="nan"` runs step by step, and stops with a NumericsError at the first that makes a NaN of
+    operands without any; `check="reference"` runs everything in NumPy too, and stops with one that
+    names the first operation whose values differ by more than rounding can do. Both take long.
     Inside its `with` block, a session is what `tensor.eval()`, `function` and `jit` use.
 
     >>> v = Variable(1.0)
@@ -56,28 +62,23 @@ class Session:
     @trimmed
     def __init__(
         self,
-        device: str = "cpu",
+        device: str | Device = "cpu",
         threads: int | None = None,
         seed: int | None = None,
         check: str | None = None,
     ) -> None:
         if check not in CHECKS:
-            raise FeedError(f'Session: check must be None or "nan", got {check!r}')
+            raise FeedError(f'Session: check must be None, "nan" or "reference", got {check!r}')
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise FeedError(f"Session: threads must be a positive int, got {threads!r}")
-        self._device = open_device(device)
-        self._check = check
-        self._seed = session_seed(seed)
-        self._runs = 0
-        self._initializations: dict[str, int] = {}
-        self._keys = Keys()
-        self._values = Values()
-        self._restored = checkpoint.Restored()
-        self._sets: OrderedDict[Any, tuple[FetchSet, list[int]]] = OrderedDict()
-        self._report = CompileReport(self._device.name)
-        self._lock = ForkLock()  # guards all of the above
-        self._writing = ForkLock()  # held through runs that write
-        self._closed = False
+        own = hasattr(device, "compile")
+        opened: Any = device if own else open_device(device, threads)  # type: ignore[arg-type]
+        if check == "reference":
+            opened, check = Compared(opened), None
+        self._state = State(opened, check, seed)
+        self._sets: OrderedDict[Any, tuple[FetchSet, Prepared]] = OrderedDict()
+        self._calls: dict[Any, tuple[Callable[..., Any], Any]] = {}  # with the key of their set
+        self._latest: Any = None  # the key of the set that was used last
 
     def __enter__(self) -> Session:
         _ENTERED.set((*_ENTERED.get(), self))
@@ -94,19 +95,20 @@ class Session:
 
     def close(self) -> None:
         """Forget all values and programs; running anything afterwards is an error."""
-        with self._writing(), self._lock():
-            self._closed = True
-            self._values.clear()
+        with self._state.writing(), self._state.lock():
+            self._state.closed = True
+            self._state.values.clear()
             self._sets.clear()
+            self._calls.clear()
+            self._latest = None
 
     @property
     def device(self) -> str:
         """The name of the device that runs."""
-        return self._device.name
+        return self._state.device.name
 
     # ------------------------------------------------------------------ running
 
-    @trimmed
     def run(self, fetches: Any, feed_dict: Mapping[Tensor, Any] | None = None) -> Any:
         """Compute `fetches` and return NumPy arrays in the same nesting (None for updates).
 
@@ -116,11 +118,22 @@ class Session:
         Raises FeedError for feeds that are missing or do not fit (all in one message), FetchError
         for what cannot be fetched.
         """
-        leaves, rebuild = flatten(fetches)
-        items = feed_items(feed_dict)
-        arrays = convert(items)
-        compiled, used = self._fetch_set(leaves, [t for t, _ in items])
-        return self._run(compiled, used, leaves, rebuild, arrays)
+        try:
+            feeds = NOTHING if feed_dict is None else feed_dict
+            try:
+                call, key = self._calls[nesting_key(fetches), *feeds]
+                arrays = feeds.values()
+            except (KeyError, TypeError, AttributeError):
+                call = None  # new, or wrong
+            if call is None:
+                return self._run(fetches, feed_dict)
+            if key is not self._latest:
+                self._touch(key)
+            return call(*arrays)
+        except TRIMMED as error:
+            if departs(error):
+                raise error.with_traceback(None) from None
+            raise
 
     @trimmed
     def prepare(self, fetches: Any, feeds: Sequence[Tensor] = ()) -> Callable[..., Any]:
@@ -132,156 +145,142 @@ class Session:
         array(8., dtype=float32)
         """
         leaves, rebuild = flatten(fetches)
-        tensors = feed_list(feeds)
-        order = sorted(range(len(tensors)), key=lambda i: _serial(tensors[i]))
-        ordered = [tensors[i] for i in order]
-        compiled, used = self._fetch_set(leaves, ordered)
-
-        @trimmed
-        def call(*arrays: Any) -> Any:
-            if len(arrays) != len(tensors):
-                raise FeedError(f"run: {len(tensors)} arrays must be given, got {len(arrays)}")
-            items = [(tensors[i], arrays[i]) for i in order]
-            return self._run(compiled, used, leaves, rebuild, convert(items))
-
-        return call
+        return callable_of(self, leaves, feeds, giver(fetches, leaves, rebuild))
 
     @trimmed
     def profile(self, fetches: Any, feed_dict: Mapping[Tensor, Any] | None = None) -> Profile:
-        """One run, timed step by step: seconds, bytes and your line of each. Updates do not land.
+        """One run, timed step by step. Updates do not land.
+
+        A step is a kernel (a node, on the reference device) or a host call: its seconds, the bytes
+        of the arrays that it reads and writes, of a kernel about how many element operations, and
+        your lines that it was made from. Prints as a table; `.rows` has the numbers.
+
+        Raises DeviceError where the device times no steps.
 
         >>> x = placeholder("float32", [3])
         >>> print(Session().profile(x * 2.0, {x: [1, 2, 3]}))  # doctest: +ELLIPSIS
-        2 steps in ...
+        1 step in ...
         """
-        if not self._device.notes:
-            raise DeviceError(f"profile: the device {self._device.name!r} times no steps")
+        device = self._state.device
+        if not device.notes:
+            raise DeviceError(f"profile: the device {device.name!r} times no steps")
         items = feed_items(feed_dict)
         arrays = convert(items)
-        compiled, used = self._fetch_set(flatten(fetches)[0], [t for t, _ in items])
-        chosen = [arrays[i] for i in used]
-        self._execute(compiled, chosen, write=False)  # so that no compilation is timed
-        profile = Profile(self._device.name)
-        self._execute(compiled, chosen, write=False, note=profile.note)
+        prepared = self._prepared(flatten(fetches)[0], [t for t, _ in items])
+        profile = Profile(device.name)
+        prepared.run(arrays, write=False, note=profile.note)
         return profile
 
-    def _run(
-        self,
-        compiled: FetchSet,
-        used: Sequence[int],
-        leaves: Sequence[Leaf],
-        rebuild: Rebuild,
-        arrays: Sequence[Array],
-    ) -> Any:
-        chosen = [arrays[i] for i in used]
-        if compiled.graph.updates:
-            with self._writing():
-                outputs = self._execute(compiled, chosen, write=True)
-        else:
-            outputs = self._execute(compiled, chosen, write=False)
-        values = iter(outputs)
-        return rebuild(iter([next(values) if isinstance(x, Tensor) else None for x in leaves]))
+    @trimmed
+    def memory_plan(self, fetches: Any, sizes: Mapping[Any, Any] | None = None) -> Any:
+        """The bytes that a run takes, beside its feeds and the values of variables.
 
-    def _execute(
-        self, compiled: FetchSet, arrays: list[Array], write: bool, note: Note | None = None
-    ) -> list[Array]:
-        with self._lock():
-            self._open()
-            self._initialize(compiled.variables)
-            variables = self._values.snapshot(compiled.variables)
-            entropy = self._entropy(self._runs)
-            self._runs += 1
-            known = len(compiled.compilations)
-            compilation, environment = compiled.bind(arrays, variables, entropy)
-            if len(compiled.compilations) > known:
-                self._report.add(compiled, compilation)
-        results = compilation.program.run(arrays, replace(environment, note=note))
-        count = len(compiled.graph.outputs)
-        if write:
-            fed = {id(array) for array in arrays}  # the caller may still write to these
-            results = [np.array(r) if id(r) in fed else r for r in results]
-            with self._lock():
-                written = dict(zip(compilation.targets, results[count:], strict=True))
-                for variable, array in written.items():
-                    fit(variable, array)  # type: ignore[arg-type]
-                new = [v for v in written if v not in self._values]  # type: ignore[operator]
-                self._restored.pass_over(new)  # type: ignore[arg-type]
-                self._values.write(written)  # type: ignore[arg-type]
-        owned = {id(array) for array in (*arrays, *variables.values(), *results[count:])}
-        return [_own(array, owned) for array in results[:count]]
+        `sizes` gives numbers by the names of dimensions, or example feeds by their tensors; they
+        may be mixed. Nothing is run. The parts, whose sum is `.total`: `.arena`, what is computed
+        on the way; `.workspace`, scratch memory of kernels; `.outputs`, what is fetched and what
+        updates write; `.host`, what host calls make.
 
-    def _entropy(self, run: int) -> Array:
-        return np.array([self._seed, run & MASK], uint64.numpy)
+        Raises FeedError where a size is open, DeviceError where the device plans no memory.
 
-    def _fetch_set(
-        self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]
-    ) -> tuple[FetchSet, list[int]]:
-        """The compiled form of some fetches, and which of the feeds it reads."""
+        >>> x = placeholder("float32", ["batch", 10])
+        >>> Session("reference").memory_plan(x * 2.0, {"batch": 9})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        graphc.DeviceError: memory_plan: the device 'reference' plans no memory...
+        """
+        named, feeds = split({} if sizes is None else sizes)
+        feed_items(feeds)
+        stood_in = stand_ins(graph_of(fetches, list(feeds)), named)
+        items = feed_items({**feeds, **stood_in})
+        leaves, _ = flatten(fetches)
+        prepared = self._prepared(leaves, [t for t, _ in items])
+        check_values(prepared.fetch_set, stood_in)
+        bound = prepared.planned(convert(items))
+        memory = getattr(bound.compilation.program, "memory", None)
+        if memory is None:
+            raise DeviceError(f"memory_plan: the device {self.device!r} plans no memory")
+        return memory(bound.sizes)
+
+    def _run(self, fetches: Any, feed_dict: Any) -> Any:
+        """A run of fetches that did not come before, or whose nesting has no cheap key."""
+        leaves, rebuild = flatten(fetches)
+        items = feed_items(feed_dict)
+        arrays = convert(items)
+        prepared = self._prepared(leaves, [t for t, _ in items])
+        give = giver(fetches, leaves, rebuild)
+        if is_shallow(fetches):
+            feeds = list(feed_dict or ())
+            spelling = (nesting_key(fetches), *feeds)
+            self._remember(spelling, prepared, prepared_call(prepared, feeds, give))
+        return give(prepared.run(arrays))
+
+    def _remember(self, spelling: Any, prepared: Prepared, call: Callable[..., Any]) -> None:
+        with self._state.lock():
+            if self._sets.get(prepared.key, (None, None))[1] is not prepared:
+                return  # dropped meanwhile
+            while len(prepared.spellings) >= MOST_SPELLINGS:
+                self._calls.pop(prepared.spellings.pop(0), None)
+            prepared.spellings.append(spelling)
+            self._calls[spelling] = call, prepared.key
+
+    def _touch(self, key: Any) -> None:
+        """Note that a fetch set is the one used last."""
+        try:
+            self._sets.move_to_end(key)
+            self._latest = key
+        except KeyError:
+            pass  # another thread's new one has just taken its place
+
+    def _prepared(self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]) -> Prepared:
+        """The compiled form of some fetches over some feeds, in the order of their making."""
         key = (tuple(leaves), tuple(feeds))
-        with self._lock():
-            self._open()
-            found = self._sets.get(key)
-            if found is None:
-                found = self._sets[key] = self._make_set(leaves, feeds)
+        with self._state.lock():
+            self._state.open()
+            if key not in self._sets:
+                fetch_set, used = self._make_set(leaves, feeds)
+                prepared = Prepared(fetch_set, feeds, used, self._state, key)
+                self._sets[key] = fetch_set, prepared
                 while len(self._sets) > MOST_FETCH_SETS:
-                    self._sets.popitem(last=False)
-            else:
-                self._sets.move_to_end(key)
-        return found
+                    _, (_, dropped) = self._sets.popitem(last=False)
+                    self._state.values.forget()
+                    for spelling in dropped.spellings:
+                        self._calls.pop(spelling, None)
+            self._touch(key)
+            return self._sets[key][1]
 
     def _make_set(
         self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]
     ) -> tuple[FetchSet, list[int]]:
+        """A fetch set, and which of the feeds it reads."""
         outputs, updates = collect(leaves)
         graph = Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(feeds))
         read = set(graph.tensors()) | {v for v, _ in graph.updates}
         used = [i for i, t in enumerate(feeds) if t in read or _sizes_only(t)]
         graph = Graph(graph.outputs, graph.updates, tuple(feeds[i] for i in used))
-        graph = self._keys.assign(fed_apart(graph))
-        return FetchSet(graph, self._device, self._check), used
+        return self._state.fetch_set(fed_apart(graph)), used
 
     # ------------------------------------------------------------------ variables
-
-    def _initialize(self, variables: Sequence[Variable]) -> None:
-        """Give every variable without a value its initial one, in dependency order."""
-        order = in_dependency_order(variables, self._values)
-        restored = self._restored.claim(order)
-        for variable in order:
-            array = restored[variable] if variable in restored else self._initial(variable)
-            self._values.write({variable: array})
-
-    def _initial(self, variable: Variable) -> Array:
-        if is_literal(variable.initial):
-            literal: Array = variable.initial.node.attrs["value"].array
-            return literal
-        count = self._initializations.get(variable.name, -1) + 1
-        self._initializations[variable.name] = count
-        graph = self._keys.assign(Graph((variable.initial,)), f"initial value of {variable.name}")
-        fetch_set = FetchSet(graph, self._device, self._check)
-        snapshot = self._values.snapshot(fetch_set.variables)
-        entropy = self._entropy(MASK - count)  # runs count from 0, initialisations from the top
-        compilation, environment = fetch_set.bind([], snapshot, entropy)
-        [array] = compilation.program.run([], environment)
-        return array
 
     @trimmed
     def get(self, variable: Variable) -> Array:
         """The value of a variable now, as an array of your own."""
         if not isinstance(variable, Variable):
             raise FeedError(f"get: takes a Variable, got {type(variable).__name__}")
-        with self._lock():
-            self._open()
-            self._initialize([variable])
-            return self._values[variable].copy()
+        state = self._state
+        with state.lock():
+            state.open()
+            state.initialize([variable])
+            return state.values[variable].copy()
 
     @trimmed
     def set(self, variable: Variable, value: Any) -> None:
         """Give a variable a value of its type (cast by same-kind rules)."""
-        with self._writing(), self._lock():
-            self._open()
-            met = variable not in self._values
-            self._values.set(variable, value)
-            self._restored.pass_over([variable] if met else [])
+        state = self._state
+        with state.writing(), state.lock():
+            state.open()
+            met = variable not in state.values
+            state.values.set(variable, value)
+            state.restored.pass_over([variable] if met else [])
 
     @trimmed
     def initialize(self, variables: Sequence[Variable] | None = None) -> None:
@@ -289,19 +288,15 @@ class Session:
 
         None takes every variable that this session holds. First use does this by itself.
         """
-        with self._writing(), self._lock():
-            self._open()
-            chosen = self._chosen("initialize", variables)
-            self._restored = checkpoint.Restored()
-            order = in_dependency_order(chosen, Values())
-            for variable in order:
-                if variable in chosen or variable not in self._values:
-                    self._values.write({variable: self._initial(variable)})
+        state = self._state
+        with state.writing(), state.lock():
+            state.open()
+            state.reinitialize(self._chosen("initialize", variables))
 
     def _chosen(self, what: str, variables: Any) -> list[Variable]:
         """The variables that an argument names; None: all that this session holds."""
         if variables is None:
-            return self._values.known()
+            return self._state.values.known()
         listed: list[Any] = [variables] if isinstance(variables, Tensor) else list(variables)
         for variable in listed:
             if not isinstance(variable, Variable):
@@ -310,10 +305,6 @@ class Session:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Session is not copied or pickled; save(path) keeps its variables")
-
-    def _open(self) -> None:
-        if self._closed:
-            raise DeviceError("run: the session is closed")
 
     # ------------------------------------------------------------------ saving
 
@@ -325,13 +316,14 @@ class Session:
 
         The file is complete or the old one stays; it holds no code, and NumPy alone can read it.
         """
-        with self._writing(), self._lock():
-            self._open()
+        state = self._state
+        with state.writing(), state.lock():
+            state.open()
             chosen = self._chosen("save", variables)
-            self._initialize(chosen)
+            state.initialize(chosen)
             names = checkpoint.unique_names(chosen)
-            arrays = {names[v]: self._values[v] for v in names}
-            arrays |= {k: a for k, a in self._restored.arrays.items() if k not in arrays}
+            arrays = {names[v]: state.values[v] for v in names}
+            arrays |= {k: a for k, a in state.restored.arrays.items() if k not in arrays}
         checkpoint.write(path, arrays)
 
     @trimmed
@@ -348,8 +340,9 @@ class Session:
         ones; `strict=False` restores what fits and leaves the rest.
         """
         arrays = checkpoint.read(path)
-        with self._writing(), self._lock():
-            self._open()
+        state = self._state
+        with state.writing(), state.lock():
+            state.open()
             chosen = self._chosen("restore", variables)
             names = checkpoint.unique_names(chosen)
             if strict and chosen:
@@ -359,22 +352,37 @@ class Session:
             written = {v: arrays[name] for v, name in names.items() if name in arrays}
             for variable, array in written.items():
                 fit(variable, array)
-            self._values.write(written)
+            state.values.write(written)
             met = set(names.values())
             left = {name: array for name, array in arrays.items() if name not in met}
-            taken = met | {variable.name for variable in self._values}
-            self._restored = checkpoint.Restored(left, strict, taken)
+            taken = met | {variable.name for variable in state.values}
+            state.restored = checkpoint.Restored(left, strict, taken)
 
     # ------------------------------------------------------------------ seeing
 
     def compile_report(self) -> CompileReport:
-        """What was compiled and why: nodes, seconds in each pass, sizes taken for granted."""
-        return self._report
+        """What was compiled and why: nodes, kernels, seconds in each pass, sizes taken for granted.
+
+        Prints as a table; `.rows` has the numbers of the newest compilations, `.count` counts all.
+        """
+        return self._state.report
+
+
+def callable_of(
+    session: Session, leaves: Sequence[Leaf], feeds: Any, give: Give
+) -> Callable[..., Any]:
+    """A function of one array for each of `feeds`; `give` makes its result of the leaves' values.
+
+    It trims errors itself.
+    """
+    tensors = feed_list(feeds)
+    prepared = session._prepared(leaves, sorted(tensors, key=_serial))
+    return prepared_call(prepared, tensors, give)
 
 
 def entered() -> Session | None:
     """The session of the innermost open `with` block of this thread."""
-    return next((session for session in reversed(_ENTERED.get()) if not session._closed), None)
+    return next((s for s in reversed(_ENTERED.get()) if not s._state.closed), None)
 
 
 def _serial(tensor: Tensor) -> tuple[int, int]:
@@ -384,11 +392,3 @@ def _serial(tensor: Tensor) -> tuple[int, int]:
 def _sizes_only(tensor: Tensor) -> bool:
     """Whether a fed tensor may be needed for its sizes or its value as a size."""
     return tensor.node.op is PLACEHOLDER
-
-
-def _own(array: Array, owned: set[int]) -> Array:
-    """An array that the caller may write to: nobody else holds it."""
-    if array.base is None and array.flags.writeable and id(array) not in owned:
-        owned.add(id(array))
-        return array
-    return array.copy()

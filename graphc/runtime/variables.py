@@ -18,6 +18,8 @@ from graphc.graph import Graph, Node, Tensor
 from graphc.ops.source import Variable
 from graphc.runtime.feeds import convert, missing
 
+MOST_KEPT = 256
+
 
 def kept(array: Array) -> Array:
     """A read-only array that nobody else can write to."""
@@ -27,37 +29,81 @@ def kept(array: Array) -> Array:
     return array
 
 
-class Values:
-    """Variables and their values."""
+class Cell:
+    """Where one variable's value is kept."""
+
+    __slots__ = ("array",)
 
     def __init__(self) -> None:
-        self._values: WeakKeyDictionary[Variable, Array] = WeakKeyDictionary()
+        self.array: Array | None = None
+
+
+class Values:
+    """Variables and their values.
+
+    `current` keeps what is made of the values as they are. Every write begins with another dict,
+    so that who finds something there, made under the lock that writers hold, may use it without
+    that lock; and no old value is held. A variable's cell stays the same one.
+    """
+
+    def __init__(self) -> None:
+        self._cells: WeakKeyDictionary[Variable, Cell] = WeakKeyDictionary()
+        self.current: dict[Any, Any] = {}
 
     def __contains__(self, variable: Variable) -> bool:
-        return variable in self._values
+        cell = self._cells.get(variable)
+        return cell is not None and cell.array is not None
 
     def __iter__(self) -> Iterator[Variable]:
-        return iter(list(self._values))
+        return iter([v for v, cell in list(self._cells.items()) if cell.array is not None])
 
     def __getitem__(self, variable: Variable) -> Array:
-        return self._values[variable]
+        array = self._cells[variable].array
+        if array is None:
+            raise KeyError(variable)
+        return array
+
+    def cell(self, variable: Variable) -> Cell:
+        """The place of a variable's value, empty at first."""
+        return self._cells.setdefault(variable, Cell())
 
     def snapshot(self, variables: Iterable[Variable]) -> dict[Node, Array]:
         """The values now, by node."""
-        return {variable.node: self._values[variable] for variable in variables}
+        return {variable.node: self[variable] for variable in variables}
 
     def known(self) -> list[Variable]:
         """The variables that have values, in the order in which they were made."""
-        return sorted(self._values, key=lambda variable: variable.node.serial)
+        return sorted(self, key=lambda variable: variable.node.serial)
 
     def write(self, values: Mapping[Variable, Array]) -> None:
         """Store several values; the arrays are the session's from here on."""
+        self.current = {}
         for variable, array in values.items():
-            self._values[variable] = kept(array)
+            self.cell(variable).array = kept(array)
+
+    def replace(self, cells: Iterable[Cell], arrays: Iterable[Array]) -> None:
+        """Store new arrays that nobody else holds, in cells of this object."""
+        self.current = {}
+        for cell, array in zip(cells, arrays, strict=True):
+            array.setflags(write=False)
+            cell.array = array
+
+    def keep(self, key: Any, made: Any) -> None:
+        """Note what has been made of the values, until the next write."""
+        if len(self.current) >= MOST_KEPT:
+            self.current = {}
+        self.current[key] = made
+
+    def forget(self) -> None:
+        """Drop what is kept."""
+        self.current = {}
 
     def clear(self) -> None:
         """Forget everything."""
-        self._values.clear()
+        self.current = {}
+        for cell in self._cells.values():
+            cell.array = None
+        self._cells.clear()
 
     def set(self, variable: Any, value: Any) -> None:
         """Store one value, cast by same-kind rules; its shape must be the variable's."""

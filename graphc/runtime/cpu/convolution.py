@@ -1,9 +1,9 @@
 """Convolutions as contractions: which sizes and strides make one of an NHWC image and its filters.
 
-Enters: the geometry of a two-dimensional convolution. Leaves: sizes for `Contraction`s with three
-row axes and three sum axes. Nothing is copied: windows are read in place. Padding is the
-caller's: the image (and for the gradient of the image, the gradient of the output) has a border
-of zeros already.
+Enters: the geometry of a two-dimensional convolution. Leaves: sizes for the driver of
+contractions, with three row axes and three sum axes. Nothing is copied: windows are read in place.
+Padding is the caller's: the image (and for the gradient of the image, the gradient of the output)
+has a border of zeros already.
 """
 
 from __future__ import annotations

@@ -1,311 +1,382 @@
-"""The loops around the register tile: blocks of n and k, groups of rows, packing, stores.
+"""The loops around the register tile: units, blocks of k, tiles, strips; packing and stores.
 
-Enters: a `Contraction` and a target. Leaves: its functions. The order of the loops is
+Enters: a target and a dtype. Leaves: the functions of `contraction.py`. The order of the loops is
 
-    batch, block of columns, group of row tiles        the tiles of a call, in this order
-      block of k                                       B packed: columns by k in half of L2
-        row tile                                       A packed if several strips share it: L1
-          strip of columns                             one register tile
+    unit                    a batch, a block of columns, a group of row tiles; or a part of k
+      block of k            B packed: columns by k in half of L2
+        row tile            A packed if several strips share it: in L1
+          strip of columns  one register tile
 
-With one block of k a tile's sums go to C at once. With several they wait in the workspace, so
-that C is written once, whatever the epilogue makes of it or reads from it.
+With one block of k a tile's sums are stored at once. With several they wait in the workspace, so
+that each is stored once, whatever the store makes of it or reads from where it writes.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from llvmlite import ir
 
-from graphc.runtime.cpu.contraction import Contraction
+from graphc.runtime.cpu.contraction import AXES
 from graphc.runtime.cpu.emission import (
     INTEGER,
     POINTER,
     VOID,
     Value,
     advance,
+    call_pointer,
     ceil_divide,
     declare,
+    fetch,
     integer,
     loop,
+    maximum,
     minimum,
+    seldom,
+    stack_array,
 )
-from graphc.runtime.cpu.epilogue import Epilogue
-from graphc.runtime.cpu.geometry import ENTRY, GROUP, Geometry, Space
-from graphc.runtime.cpu.packing import Packer, emit_offsets
+from graphc.runtime.cpu.geometry import (
+    AS_IT_LIES,
+    BY_ROWS,
+    ENTRY,
+    TOGETHER,
+    TURNED,
+    WORDS,
+    Frame,
+    Geometry,
+)
+from graphc.runtime.cpu.packing import Packer, dense, emit_offsets
+from graphc.runtime.cpu.store import STORE, emit_store_plain
 from graphc.runtime.cpu.target import Target
 
-
-class Group(NamedTuple):
-    """The tiles that one turn of the outer loop computes."""
-
-    a: Value
-    b: Value
-    c: Value
-    batch: Value
-    first_row: Value
-    rows: Value
-    tiles: Value
-    first_column: Value
-    columns: Value
+CHUNKS = 2  # for each thread: units next to each other share what they pack
+POINTERS = [(label, POINTER) for label in ("frame", "workspace", "store", "closure")]
 
 
-class Driver(Geometry):
-    """Writes the functions of one contraction."""
+class Driver:
+    """Writes the functions."""
 
-    def __init__(self, module: ir.Module, target: Target, contraction: Contraction) -> None:
-        super().__init__(target, contraction)
+    def __init__(self, module: ir.Module, target: Target, dtype: str) -> None:
         self.module = module
+        self.geometry = Geometry.of(target, dtype)
+        self.tile = self.geometry.tile
         self.functions: dict[str, Any] = {}
 
     def emit(self) -> None:
         """All functions."""
-        name, tile, what = self.contraction.name, self.tile, self.contraction
-        for axes in {max(1, what.batch_axes), what.row_axes, what.sum_axes}:
-            self.functions[f"offsets{axes}"] = emit_offsets(
-                self.module, f"{name}_offsets{axes}", axes
-            )
+        module, tile, functions = self.module, self.tile, self.functions
+        functions["offsets"] = emit_offsets(module)
         for rows in (tile.rows, tile.few):
             for vectors in range(1, tile.vectors + 1):
                 label = f"tile{rows}x{vectors}"
-                self.functions[label] = tile.emit(self.module, f"{name}_{label}", rows, vectors)
-        packer = Packer(self.module, tile)
-        self.functions["pack_a"] = packer.pack_a(f"{name}_pack_a")
-        if what.known.get("b_n", 1) == 1:
-            self.functions["pack_rows"] = packer.pack_b(f"{name}_pack_rows", True)
-        if what.known.get("b_n") != 1:
-            self.functions["pack_columns"] = packer.pack_b(f"{name}_pack_columns", False)
-        if what.known.get("c_n", 1) == 1:
-            self._emit_epilogue("store_rows", True)
-        if what.known.get("c_n") != 1:
-            self._emit_epilogue("store_columns", False)
-        self._queries()
-        self._compute()
+                functions[label] = tile.emit(module, label, rows, vectors)
+        packer = Packer(module, tile)
+        functions["pack_rows"] = packer.pack_rows()
+        functions["pack_columns"] = packer.pack_columns()
+        functions["pack_a"], functions["turn_a"] = packer.pack_a(), packer.turn_a()
+        functions["measure"] = self.geometry.emit(module)
+        functions["sum"] = self._sum()
+        functions["block"] = self._block()
+        functions["finish"] = self._finish()
+        functions["unit"] = self._unit()
+        self._contract()
+        for label, word in (("tiles", "units"), ("workspace", "bytes"), ("parts", "split")):
+            self._query(label, word)
+        self._cut()
+        emit_store_plain(module, tile)
 
-    def _emit_epilogue(self, label: str, unit: bool) -> None:
-        what = self.contraction
-        epilogue = Epilogue(self.module, self.tile, what.accumulate, what.epilogue, unit)
-        self.functions[label] = epilogue.emit(f"{what.name}_{label}")
+    def _frame(self, builder: ir.IRBuilder, sizes: Value) -> Frame:
+        """A frame on the stack, filled."""
+        pointer = stack_array(builder, INTEGER, len(WORDS))
+        builder.call(self.functions["measure"], [sizes, pointer])
+        return Frame(builder, pointer)
 
-    def _queries(self) -> None:
-        name = self.contraction.name
-        for label, public in (("tiles", True), ("workspace", True)):
-            _, builder, [sizes] = declare(
-                self.module, f"{name}_{label}", INTEGER, [("sizes", POINTER)], public
-            )
-            self._read(builder, sizes)
-            blocks = self._blocks(builder)
-            if label == "tiles":
-                builder.ret(blocks.total)
-            else:
-                builder.ret(self._space(builder, blocks, integer(0))[1])
+    def _query(self, label: str, word: str) -> None:
+        labels = [("sizes", POINTER)]
+        function, builder, [sizes] = declare(self.module, label, INTEGER, labels, True)
+        seldom(function)
+        builder.ret(self._frame(builder, sizes)[word])
 
-    def _compute(self) -> None:
-        _, builder, arguments = declare(
-            self.module, self.contraction.name, VOID,
-            [("sizes", POINTER), ("buffers", POINTER), ("workspace", POINTER),
-             ("begin", INTEGER), ("end", INTEGER)], True,
-        )  # fmt: skip
-        sizes, self.buffers, workspace, begin, end = arguments
-        with builder.if_then(builder.icmp_signed(">=", begin, end)):
-            builder.ret_void()
-        self._read(builder, sizes)
-        self.blocks = self._blocks(builder)
-        base = builder.ptrtoint(workspace, INTEGER)
-        space, _ = self._space(builder, self.blocks, base)
-        self.space = Space(*(builder.inttoptr(place, POINTER) for place in space))
-        places = [builder.gep(self.buffers, [integer(i)], source_etype=POINTER) for i in range(3)]
-        self.pointers = [builder.load(place, typ=POINTER, align=8) for place in places]
-        self._prepare(builder)
-        entry = builder.block
-        head, done = builder.append_basic_block("group"), builder.append_basic_block("done")
-        builder.branch(head)
-        builder.position_at_end(head)
-        unit, packed = builder.phi(INTEGER), builder.phi(INTEGER)
-        unit.add_incoming(begin, entry)
-        packed.add_incoming(integer(-1), entry)
-        part = builder.udiv(unit, self.blocks.tiles)
-        group = self._group(builder, unit, part, end)
-        with loop(builder, integer(0), self.blocks.blocks) as block:
-            self._block(builder, group, block, builder.icmp_signed("!=", packed, part))
-        several = builder.icmp_signed(">", self.blocks.blocks, integer(1))
-        following = builder.add(unit, group.tiles)
-        unit.add_incoming(following, builder.block)
-        packed.add_incoming(builder.select(several, integer(-1), part), builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, end), head, done)
-        builder.position_at_end(done)
+    def _cut(self) -> None:
+        """A function of (sizes, launch) that writes a launch for the threads in its second word."""
+        labels = [("sizes", POINTER), ("launch", POINTER)]
+        function, builder, [sizes, launch] = declare(self.module, "cut", VOID, labels, True)
+        seldom(function)
+        frame = self._frame(builder, sizes)
+        units = frame["units"]
+        threads = fetch(builder, launch, integer(1))
+        chunks = maximum(builder, integer(1), builder.mul(threads, integer(CHUNKS)))
+        grain = maximum(builder, integer(1), builder.udiv(units, chunks))
+        whole = builder.icmp_signed(">", frame["split"], integer(1))
+        for i, value in enumerate((units, builder.select(whole, integer(1), grain), frame["bytes"])):
+            place = builder.gep(launch, [integer(i)], source_etype=INTEGER)
+            builder.store(value, place, align=8)
         builder.ret_void()
 
-    def _prepare(self, builder: ir.IRBuilder) -> None:
-        """What holds for all groups: the tables of packed tiles, how operands are read."""
-        tile, values, what = self.tile, self.values, self.contraction
-        call, size = builder.call, integer(tile.size)
-        self.pitch = self._pitch(builder, self.blocks)
-        depth = self.blocks.depth
-        one = self.functions.get("offsets1")
-        if one is None:
-            one = self.functions["offsets1"] = emit_offsets(self.module, f"{what.name}_offsets1", 1)
-        call(one, [self.space.dense, integer(0), depth, depth, integer(1), size])
-        rows = integer(tile.rows)
-        call(one, [self.space.rows_packed, integer(0), rows, rows, integer(1), self.pitch])
-        inner = values[f"a_k{what.sum_axes - 1}"]
-        self.pack_a = builder.and_(
-            builder.icmp_signed("==", inner, size),
-            builder.icmp_signed(">=", self.blocks.strips, integer(4)),
+    def _contract(self) -> None:
+        labels = [("sizes", POINTER), ("operands", POINTER), ("workspace", POINTER),
+                  ("begin", INTEGER), ("end", INTEGER), ("store", POINTER),
+                  ("closure", POINTER)]  # fmt: skip
+        function, builder, arguments = declare(self.module, "contract", VOID, labels, True)
+        seldom(function)
+        sizes, operands, workspace, begin, end, store, closure = arguments
+        frame = self._frame(builder, sizes)
+        frame["group_seen"] = frame["part_seen"] = integer(-1)
+        packs = builder.icmp_signed("!=", frame["pack"], integer(AS_IT_LIES))
+        with builder.if_then(packs):
+            self._packed_tables(frame, workspace)
+        with loop(builder, begin, end) as unit:
+            rest = [workspace, store, closure]
+            builder.call(self.functions["unit"], [frame.pointer, *rest, operands, unit])
+        builder.ret_void()
+
+    def _packed_tables(self, frame: Frame, workspace: Value) -> None:
+        """The offsets within a packed tile of A."""
+        builder, tile = frame.builder, self.tile
+        by_rows = builder.icmp_signed("==", frame["pack"], integer(BY_ROWS))
+        size = integer(tile.size)
+        across = builder.select(by_rows, size, integer(tile.rows * tile.size))
+        down = builder.select(by_rows, frame["pitch"], size)
+        for name, count, stride in (
+            ("dense", frame["depth"], across), ("rows_packed", integer(tile.rows), down),
+        ):  # fmt: skip
+            table = advance(builder, workspace, frame[name])
+            with loop(builder, integer(0), count) as i:
+                entry = builder.gep(table, [i], source_etype=INTEGER)
+                builder.store(builder.mul(i, stride), entry, align=8)
+
+    def _unit(self) -> Any:
+        """A function of (frame, workspace, store, closure, operands, unit)."""
+        labels = [*POINTERS, ("operands", POINTER), ("unit", INTEGER)]
+        function, builder, arguments = declare(self.module, "unit", VOID, labels, False)
+        seldom(function)
+        pointer, workspace, store, closure, operands, unit = arguments
+        frame, width = Frame(builder, pointer), integer(self.tile.width)
+        whole = builder.icmp_signed(">", frame["split"], integer(1))
+        start = builder.select(whole, builder.mul(unit, frame["share"]), integer(0))
+        frame["from"] = start
+        frame["to"] = minimum(builder, frame["k"], builder.add(start, frame["share"]))
+        unit_of_c = builder.select(whole, integer(0), unit)
+        part = builder.udiv(unit_of_c, frame["groups"])
+        group = builder.urem(unit_of_c, frame["groups"])
+        batch = builder.udiv(part, frame["parts"])
+        frame["batch"] = batch
+        column = builder.mul(
+            builder.urem(part, frame["parts"]), builder.mul(frame["strips"], width)
         )
-        self.unit_c = builder.icmp_signed("==", values["c_n"], size)
+        frame["column"] = column
+        frame["columns"] = minimum(
+            builder, builder.mul(frame["strips"], width), builder.sub(frame["n"], column)
+        )
+        with builder.if_then(builder.icmp_signed("!=", group, frame["group_seen"])):
+            self._rows(frame, workspace, group)
+        self._operands(frame, operands, batch)
+        single = builder.icmp_signed("==", frame["blocks"], integer(1))
+        seen = builder.icmp_signed("==", part, frame["part_seen"])
+        fresh = builder.xor(builder.and_(single, seen), ir.Constant(ir.IntType(1), 1))
+        frame["fresh_b"] = builder.zext(fresh, INTEGER)
+        with loop(builder, integer(0), frame["blocks"]) as block:
+            arguments = [pointer, workspace, store, closure, block]
+            builder.call(self.functions["block"], arguments)
+        frame["group_seen"], frame["part_seen"] = group, part
+        with builder.if_then(whole):
+            rest = [pointer, workspace, store, closure, unit]
+            builder.call(self.functions["finish"], rest)
+        builder.ret_void()
+        return function
 
-    def _group(self, builder: ir.IRBuilder, unit: Value, part: Value, end: Value) -> Group:
-        """The tiles from `unit` on that lie in one block of columns, with their rows' offsets."""
-        tile, blocks, what, values = self.tile, self.blocks, self.contraction, self.values
-        first = builder.urem(unit, blocks.tiles)
-        tiles = minimum(
-            builder, builder.sub(end, unit),
-            minimum(builder, builder.sub(blocks.tiles, first), integer(GROUP)),
+    def _rows(self, frame: Frame, workspace: Value, group: Value) -> None:
+        """The rows of a group and their offsets."""
+        builder, height = frame.builder, integer(self.tile.rows)
+        row = builder.mul(group, builder.mul(frame["group"], height))
+        rows = minimum(builder, builder.mul(frame["group"], height), builder.sub(frame["m"], row))
+        here = ceil_divide(builder, rows, height)
+        frame["row"], frame["rows"], frame["here"] = row, rows, here
+        builder.call(
+            self.functions["offsets"],
+            [advance(builder, workspace, frame["rows_a"]), row, rows, builder.mul(here, height),
+             frame.place("m0"), frame.place("a_m0")],
         )  # fmt: skip
-        first_row = builder.mul(first, integer(tile.rows))
-        padded = builder.mul(tiles, integer(tile.rows))
-        rows = minimum(builder, padded, builder.sub(self.m, first_row))
-        parts = ceil_divide(builder, self.n, integer(self.columns))
-        batch = builder.udiv(part, parts)
-        first_column = builder.mul(builder.urem(part, parts), integer(self.columns))
-        columns = minimum(builder, integer(self.columns), builder.sub(self.n, first_column))
-        for table, prefix in ((self.space.rows_a, "a_"), (self.space.rows_c, "c_")):
-            builder.call(
-                self.functions[f"offsets{what.row_axes}"],
-                [table, first_row, rows, padded, *self._axes("m", what.row_axes),
-                 *self._axes("m", what.row_axes, prefix)],
-            )  # fmt: skip
-        a, b, c = self._batch(builder, batch)
-        b = advance(builder, b, builder.mul(first_column, values["b_n"]))
-        c = advance(builder, c, builder.mul(first_column, values["c_n"]))
-        return Group(a, b, c, batch, first_row, rows, tiles, first_column, columns)
 
-    def _batch(self, builder: ir.IRBuilder, batch: Value) -> list[Value]:
-        """The operands of a batch."""
-        axes, found = self.contraction.batch_axes, []
+    def _operands(self, frame: Frame, operands: Value, batch: Value) -> None:
+        """Where A and B start, for a batch and a column."""
+        builder, left = frame.builder, batch
         digits: list[Value] = []
-        left = batch
-        for size in reversed(self._axes("batch", axes)):
-            digits.insert(0, builder.urem(left, size))
-            left = builder.udiv(left, size)
-        for pointer, prefix in zip(self.pointers, ("a_", "b_", "c_"), strict=True):
-            for digit, stride in zip(digits, self._axes("batch", axes, prefix), strict=True):
-                pointer = advance(builder, pointer, builder.mul(digit, stride))
-            found.append(pointer)
-        return found
+        for i in reversed(range(1, AXES)):
+            digits.insert(0, builder.urem(left, frame[f"batch{i}"]))
+            left = builder.udiv(left, frame[f"batch{i}"])
+        digits.insert(0, left)
+        for number, name in enumerate("ab"):
+            place = fetch(builder, operands, integer(number))
+            for i, digit in enumerate(digits):
+                place = builder.add(place, builder.mul(digit, frame[f"{name}_batch{i}"]))
+            if name == "b":
+                place = builder.add(place, builder.mul(frame["column"], frame["b_n"]))
+            frame[name] = place
 
-    def _block(self, builder: ir.IRBuilder, group: Group, block: Value, fresh: Value) -> None:
-        """One block of k: pack B, then all tiles of the group."""
-        start = builder.mul(block, self.blocks.depth)
-        count = minimum(builder, self.blocks.depth, builder.sub(self.k, start))
-        with builder.if_then(fresh):
-            self._pack_b(builder, group, start, count)
-        with loop(builder, integer(0), group.tiles) as t:
-            self._row_tile(builder, group, (block, start, count), t)
+    def _block(self) -> Any:
+        """A function of (frame, workspace, store, closure, block): a block of k."""
+        labels = [*POINTERS, ("block", INTEGER)]
+        function, builder, arguments = declare(self.module, "block", VOID, labels, False)
+        pointer, workspace, store, closure, block = arguments
+        frame = Frame(builder, pointer)
+        start = builder.add(frame["from"], builder.mul(block, frame["depth"]))
+        count = minimum(builder, frame["depth"], builder.sub(frame["to"], start))
+        count = maximum(builder, integer(0), count)
+        with builder.if_then(frame.truth("fresh_b")):
+            self._bring(frame, workspace, start, count)
+        last = builder.icmp_signed("==", block, builder.sub(frame["blocks"], integer(1)))
+        complete = builder.and_(last, builder.icmp_signed("==", frame["split"], integer(1)))
+        at = (start, count, builder.icmp_signed(">", block, integer(0)), complete)
+        with loop(builder, integer(0), frame["here"]) as t:
+            self._row_tile(frame, (workspace, store, closure), at, t)
+        builder.ret_void()
+        return function
 
-    def _pack_b(self, builder: ir.IRBuilder, group: Group, start: Value, count: Value) -> None:
-        what, values, space, tile = self.contraction, self.values, self.space, self.tile
-        axes = what.sum_axes
-        for table, prefix in ((space.sums_a, "a_"), (space.sums_b, "b_")):
-            builder.call(
-                self.functions[f"offsets{axes}"],
-                [
-                    table,
-                    start,
-                    count,
-                    count,
-                    *self._axes("k", axes),
-                    *self._axes("k", axes, prefix),
-                ],
-            )
-        whole = builder.mul(builder.udiv(group.columns, integer(tile.width)), integer(tile.width))
-        skipped = builder.select(self.direct, whole, integer(0))
-        panel = advance(
-            builder, space.panel_b, builder.mul(skipped, builder.mul(count, integer(tile.size)))
-        )
-        b = advance(builder, group.b, builder.mul(skipped, values["b_n"]))
-        columns = builder.sub(group.columns, skipped)
-        self._either(
-            builder, self.unit_b, "pack_rows", "pack_columns",
-            [panel, b, space.sums_b, count, values["b_n"], columns],
-        )  # fmt: skip
+    def _bring(self, frame: Frame, workspace: Value, start: Value, count: Value) -> None:
+        """The offsets of a block of k, and its B as strips, as far as it is not read in place."""
+        builder, tile = frame.builder, self.tile
+        offsets = [start, count, count, frame.place("k0")]
+        table = advance(builder, workspace, frame["sums_a"])
+        builder.call(self.functions["offsets"], [table, *offsets, frame.place("a_k0")])
+        columns = frame["columns"]
+        whole = builder.mul(builder.udiv(columns, integer(tile.width)), integer(tile.width))
+        skipped = builder.select(frame.truth("direct"), whole, integer(0))
+        rest = builder.sub(columns, skipped)
+        with builder.if_then(builder.icmp_signed(">", rest, integer(0))):
+            sums = advance(builder, workspace, frame["sums_b"])
+            builder.call(self.functions["offsets"], [sums, *offsets, frame.place("b_k0")])
+            panel = advance(builder, workspace, frame["panel_b"])
+            before = builder.mul(skipped, builder.mul(count, integer(tile.size)))
+            b = builder.add(frame["b"], builder.mul(skipped, frame["b_n"]))
+            arguments = [advance(builder, panel, before), builder.inttoptr(b, POINTER), sums,
+                         count, frame["b_n"], rest]  # fmt: skip
+            with builder.if_else(frame.truth("unit_b")) as (yes, no):
+                with yes:
+                    builder.call(self.functions["pack_rows"], arguments)
+                with no:
+                    builder.call(self.functions["pack_columns"], arguments)
 
-    def _either(
-        self, builder: ir.IRBuilder, unit: Value, yes: str, no: str, arguments: list[Value]
-    ) -> None:
-        """Call the one for a unit stride or the other, or the only one that there is."""
-        names = [name for name in (yes, no) if name in self.functions]
-        if len(names) == 1:
-            builder.call(self.functions[names[0]], arguments)
-            return
-        with builder.if_else(unit) as (then, otherwise):
-            with then:
-                builder.call(self.functions[yes], arguments)
-            with otherwise:
-                builder.call(self.functions[no], arguments)
-
-    def _row_tile(self, builder: ir.IRBuilder, group: Group, k: Any, t: Value) -> None:
+    def _row_tile(self, frame: Frame, call: Any, at: Any, t: Value) -> None:
         """All strips of one row tile, whose elements of A are packed if that pays."""
-        _, _, count = k
-        space, tile = self.space, self.tile
-        offset = builder.mul(t, integer(tile.rows * ENTRY))
-        rows = advance(builder, space.rows_a, offset)
-        with builder.if_then(self.pack_a):
+        builder, tile, (workspace, *_), (_, count, *_) = frame.builder, self.tile, call, at
+        rows = advance(builder, workspace, frame["rows_a"])
+        rows = advance(builder, rows, builder.mul(t, integer(tile.rows * ENTRY)))
+        sums = advance(builder, workspace, frame["sums_a"])
+        panel = advance(builder, workspace, frame["panel_a"])
+        a = builder.inttoptr(frame["a"], POINTER)
+        by_rows = builder.icmp_signed("==", frame["pack"], integer(BY_ROWS))
+        turned = builder.icmp_signed("==", frame["pack"], integer(TURNED))
+        with builder.if_then(by_rows):
+            builder.call(self.functions["pack_a"], [panel, a, rows, sums, count, frame["pitch"]])
+        turned, panel = self._turned(frame, (panel, a, rows, sums, count), t, turned)
+        packed = builder.or_(by_rows, turned)
+        tables = [advance(builder, workspace, frame[name]) for name in ("rows_packed", "dense")]
+        left = [
+            builder.select(packed, *pair)
+            for pair in zip([panel, *tables], [a, rows, sums], strict=True)
+        ]
+        self._strips(frame, call, at, t, left)
+
+    def _turned(
+        self, frame: Frame, arguments: Sequence[Value], t: Value, wanted: Value
+    ) -> tuple[Value, Value]:
+        """Whether a row tile of a transposed A is packed, and where: alone or with its neighbours.
+
+        Neighbours are packed with the first of them. Rows that are not dense are left as they lie.
+        """
+        builder, tile = frame.builder, self.tile
+        panel, a, rows, sums, count = arguments
+        place = builder.and_(t, integer(TOGETHER - 1))
+        pitch = builder.mul(frame["pitch"], integer(tile.rows))
+        first = builder.and_(wanted, builder.icmp_signed("==", place, integer(0)))
+        with builder.if_then(first):
+            end = builder.add(t, integer(TOGETHER))
+            whole = builder.icmp_signed("<=", end, frame["here"])
+            start = fetch(builder, rows, integer(0))
+            frame["together"] = integer(0)
+            with builder.if_then(whole):
+                same = dense(builder, rows, integer(0), tile.rows, tile.size)
+                for i in range(1, TOGETHER):
+                    row = integer(i * tile.rows)
+                    step = builder.sub(fetch(builder, rows, row), start)
+                    near = builder.icmp_signed("==", step, integer(i * tile.rows * tile.size))
+                    even = dense(builder, rows, row, tile.rows, tile.size)
+                    same = builder.and_(same, builder.and_(near, even))
+                frame["together"] = builder.zext(same, INTEGER)
+            with builder.if_then(frame.truth("together")):
+                tiles = integer(TOGETHER)
+                where = advance(builder, a, start)
+                builder.call(self.functions["turn_a"], [panel, where, sums, count, tiles, pitch])
+        together = builder.and_(wanted, frame.truth("together"))
+        alone = builder.and_(wanted, builder.not_(together))
+        alone = builder.and_(alone, dense(builder, rows, integer(0), tile.rows, tile.size))
+        with builder.if_then(alone):
+            where = advance(builder, a, fetch(builder, rows, integer(0)))
             builder.call(
-                self.functions["pack_a"],
-                [space.panel_a, group.a, rows, space.sums_a, count, self.pitch],
+                self.functions["turn_a"], [panel, where, sums, count, integer(1), pitch]
             )
-        choose = builder.select
-        a = choose(self.pack_a, space.panel_a, group.a)
-        rows = choose(self.pack_a, space.rows_packed, rows)
-        sums = choose(self.pack_a, space.dense, space.sums_a)
-        strips = ceil_divide(builder, group.columns, integer(tile.width))
-        with loop(builder, integer(0), strips) as s:
-            self._register_tile(builder, group, k, (t, strips, s), [a, rows, sums, count])
+        own = builder.select(together, builder.mul(place, pitch), integer(0))
+        return builder.or_(together, alone), advance(builder, panel, own)
 
-    def _register_tile(
-        self, builder: ir.IRBuilder, group: Group, k: Any, at: Any, left: list[Value]
-    ) -> None:
-        (block, start, count), (t, strips, s), tile = k, at, self.tile
+    def _strips(self, frame: Frame, call: Any, at: Any, t: Value, left: list[Value]) -> None:
+        """The register tiles of a row tile; what they share is read before the loop."""
+        builder, tile, (start, count, resume, complete) = frame.builder, self.tile, at
+        workspace, store, closure = call
         width, size = integer(tile.width), integer(tile.size)
-        column = builder.mul(s, width)
-        columns = builder.sub(group.columns, column)
-        direct = builder.and_(self.direct, builder.icmp_signed(">=", columns, width))
-        stride = self.values["b_k0"]
-        inside = advance(builder, group.b, builder.mul(start, stride))
-        inside = advance(builder, inside, builder.mul(column, size))
-        packed = advance(builder, self.space.panel_b, builder.mul(builder.mul(column, count), size))
-        b = builder.select(direct, inside, packed)
-        step = builder.select(direct, stride, builder.mul(width, size))
-        several = builder.icmp_signed(">", self.blocks.blocks, integer(1))
-        index = builder.select(several, builder.add(builder.mul(t, strips), s), integer(0))
-        partial = advance(
-            builder, self.space.partial,
-            builder.mul(index, integer(tile.rows * tile.width * tile.size)),
-        )  # fmt: skip
         row = builder.mul(t, integer(tile.rows))
-        rows = minimum(builder, integer(tile.rows), builder.sub(group.rows, row))
-        resume = builder.icmp_signed(">", block, integer(0))
-        self._sum(builder, rows, columns, [*left, b, step, partial, resume])
-        last = builder.icmp_signed("==", block, builder.sub(self.blocks.blocks, integer(1)))
-        with builder.if_then(last):
-            table = advance(builder, self.space.rows_c, builder.mul(row, integer(ENTRY)))
-            stride = self.values["c_n"]
-            c = advance(builder, group.c, builder.mul(column, stride))
-            self._either(
-                builder, self.unit_c, "store_rows", "store_columns",
-                [partial, rows, columns, c, table, stride, builder.add(group.first_row, row),
-                 builder.add(group.first_column, column), group.batch, self.buffers],
-            )  # fmt: skip
+        rows = minimum(builder, integer(tile.rows), builder.sub(frame["rows"], row))
+        row, resume = builder.add(row, frame["row"]), builder.zext(resume, INTEGER)
+        last, before, batch = frame["columns"], frame["column"], frame["batch"]
+        direct, near = frame.truth("direct"), frame["step_b"]
+        inside = builder.add(frame["b"], builder.mul(start, near))
+        panel = advance(builder, workspace, frame["panel_b"])
+        line, partials = builder.mul(count, size), self._partials(frame, workspace, t)
+        with loop(builder, integer(0), last, tile.width) as column:
+            columns = minimum(builder, builder.sub(last, column), width)
+            here = builder.and_(direct, builder.icmp_signed("==", columns, width))
+            place = builder.inttoptr(builder.add(inside, builder.mul(column, size)), POINTER)
+            packed = advance(builder, panel, builder.mul(column, line))
+            b = builder.select(here, place, packed)
+            step = builder.select(here, near, integer(tile.width * tile.size))
+            partial = self._partial(builder, partials, column)
+            builder.call(
+                self.functions["sum"], [*left, count, b, step, partial, resume, rows, columns]
+            )
+            with builder.if_then(complete):
+                places = [row, builder.add(column, before), batch]
+                call_pointer(builder, store, STORE, [closure, partial, rows, columns, *places])
 
-    def _sum(
-        self, builder: ir.IRBuilder, rows: Value, columns: Value, arguments: list[Value]
-    ) -> None:
-        """The tile of the right shape; a few rows are computed by low tiles."""
+    def _partials(self, frame: Frame, workspace: Value, t: Value) -> tuple[Value, Value]:
+        """Where the sums of a row tile wait, and the bytes from column to column."""
+        builder, tile = frame.builder, self.tile
+        pitch = builder.select(
+            frame.truth("waits"), integer(tile.rows * tile.size), integer(0)
+        )  # a lone tile, if none waits
+        line = builder.mul(frame["strips"], integer(tile.width))
+        offset = builder.mul(builder.mul(t, line), pitch)
+        return advance(builder, workspace, builder.add(frame["partial"], offset)), pitch
+
+    def _partial(
+        self, builder: ir.IRBuilder, partials: tuple[Value, Value], column: Value
+    ) -> Value:
+        """Where the sums of a register tile wait."""
+        return advance(builder, partials[0], builder.mul(column, partials[1]))
+
+    def _sum(self) -> Any:
+        """A function of a tile's arguments, rows, columns: the tile of the right shape.
+
+        A few rows are computed by low tiles.
+        """
         tile = self.tile
+        labels = [("a", POINTER), ("table", POINTER), ("sums", POINTER), ("count", INTEGER),
+                  ("b", POINTER), ("step", INTEGER), ("partial", POINTER), ("resume", INTEGER),
+                  ("rows", INTEGER), ("columns", INTEGER)]  # fmt: skip
+        function, builder, arguments = declare(self.module, "sum", VOID, labels, False)
+        a, table, sums, count, b, step, partial, resume, rows, columns = arguments
+        resume = builder.icmp_signed("!=", resume, integer(0))
         narrow = builder.icmp_signed("<=", columns, integer(tile.lanes))
-        a, table, sums, count, b, step, partial, resume = arguments
 
         def call(height: int, table: Value, partial: Value) -> None:
             values = [a, table, sums, count, b, step, partial, resume]
@@ -321,8 +392,50 @@ class Driver(Geometry):
             with no, loop(builder, integer(0), rows, tile.few) as i:
                 lower = advance(builder, partial, builder.mul(i, integer(tile.width * tile.size)))
                 call(tile.few, advance(builder, table, builder.mul(i, integer(ENTRY))), lower)
+        builder.ret_void()
+        return function
 
+    def _finish(self) -> Any:
+        """A function of (frame, workspace, store, closure, unit): one part of k is summed.
 
-def emit(contraction: Contraction, module: ir.Module, target: Target) -> None:
-    """Add the three functions of a contraction to a module."""
-    Driver(module, target, contraction).emit()
+        The last one adds all parts in their order, to the first, and stores.
+        """
+        labels = [*POINTERS, ("unit", INTEGER)]
+        function, builder, arguments = declare(self.module, "finish", VOID, labels, False)
+        seldom(function)
+        pointer, workspace, store, closure, unit = arguments
+        frame, tile = Frame(builder, pointer), self.tile
+        back = builder.neg(builder.mul(unit, frame["bytes"]))
+        base = advance(builder, workspace, back)
+        before = builder.atomic_rmw("add", base, integer(1), "acq_rel")
+        waiting = builder.icmp_signed("<", builder.add(before, integer(1)), frame["split"])
+        with builder.if_then(waiting):
+            builder.ret_void()
+        builder.store(integer(0), base, align=8)
+        with loop(builder, integer(0), frame["here"]) as t:
+            row = builder.mul(t, integer(tile.rows))
+            rows = minimum(builder, integer(tile.rows), builder.sub(frame["rows"], row))
+            with loop(builder, integer(0), frame["columns"], tile.width) as column:
+                columns = builder.sub(frame["columns"], column)
+                columns = minimum(builder, columns, integer(tile.width))
+                partial = self._partial(builder, self._partials(frame, base, t), column)
+                self._add_parts(frame, partial, rows)
+                places = [row, column, integer(0)]
+                call_pointer(builder, store, STORE, [closure, partial, rows, columns, *places])
+        builder.ret_void()
+        return function
+
+    def _add_parts(self, frame: Frame, partial: Value, rows: Value) -> None:
+        """Add to a tile's sums those of the other parts."""
+        builder, tile = frame.builder, self.tile
+        elements = builder.mul(rows, integer(tile.width))
+        with loop(builder, integer(1), frame["split"]) as part:
+            other = advance(builder, partial, builder.mul(part, frame["bytes"]))
+            with loop(builder, integer(0), elements, tile.lanes) as i:
+                places = [
+                    builder.gep(base, [i], source_etype=tile.element) for base in (partial, other)
+                ]
+                old, new = (
+                    builder.load(place, typ=tile.vector, align=tile.size) for place in places
+                )
+                builder.store(builder.fadd(old, new), places[0], align=tile.size)

@@ -38,6 +38,33 @@ def declare(
     return function, ir.IRBuilder(function.append_basic_block("entry")), list(function.args)
 
 
+def stack_array(builder: ir.IRBuilder, kind: Any, count: int) -> Value:
+    """Room for some values on the stack; llvmlite would give it a typed pointer."""
+    found = builder.alloca(ir.ArrayType(kind, count))
+    found.type = POINTER
+    return found
+
+
+class _Callee:
+    """A pointer as what llvmlite wants to call: it asks the callee for its type."""
+
+    def __init__(self, pointer: Value, kind: ir.FunctionType) -> None:
+        self.type, self.function_type = pointer.type, kind
+        self.get_reference = pointer.get_reference
+
+
+def call_pointer(
+    builder: ir.IRBuilder, pointer: Value, kind: ir.FunctionType, arguments: Sequence[Value]
+) -> None:
+    """Call what a pointer points to."""
+    builder.call(_Callee(pointer, kind), arguments)
+
+
+def seldom(function: Any) -> None:
+    """Compile this function quickly rather than well."""
+    function.attributes.add("optnone")
+
+
 @contextmanager
 def loop(builder: ir.IRBuilder, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
     """`for i in range(start, stop, step)`: gives the counter; leaves the builder behind it."""
@@ -77,6 +104,22 @@ def product(builder: ir.IRBuilder, factors: Sequence[Value]) -> Value:
     for factor in factors:
         result = builder.mul(result, factor)
     return result
+
+
+def collapse(
+    builder: ir.IRBuilder, extents: Sequence[Value], strides: Sequence[Value]
+) -> tuple[Value, Value]:
+    """Whether axes are as one, and its stride: that of the last axis with more than one place."""
+    one, step = integer(1), strides[0]
+    for extent, stride in zip(extents[1:], strides[1:], strict=True):
+        step = builder.select(builder.icmp_signed("!=", extent, one), stride, step)
+    even, reach = ir.Constant(ir.IntType(1), 1), step
+    for extent, stride in zip(reversed(extents), reversed(strides), strict=True):
+        single = builder.icmp_signed("==", extent, one)
+        same = builder.icmp_signed("==", stride, reach)
+        even = builder.and_(even, builder.or_(single, same))
+        reach = builder.mul(reach, extent)
+    return even, step
 
 
 def advance(builder: ir.IRBuilder, pointer: Value, offset: Value) -> Value:
@@ -136,6 +179,13 @@ def masked_store(builder: ir.IRBuilder, value: Value, pointer: Value, mask: Valu
     builder.call(store, [value, pointer, mask])
 
 
+def prefetch(builder: ir.IRBuilder, pointer: Value, write: bool = False) -> None:
+    """Ask for a line of memory that will be read or written soon; any address will do."""
+    narrow = ir.IntType(32)
+    function = _intrinsic(builder, "llvm.prefetch.p0", VOID, [POINTER, narrow, narrow, narrow])
+    builder.call(function, [pointer, *(ir.Constant(narrow, n) for n in (int(write), 3, 1))])
+
+
 def multiply_add(builder: ir.IRBuilder, a: Value, b: Value, c: Value) -> Value:
     """a * b + c, fused where the machine has that."""
     kind = a.type
@@ -154,22 +204,49 @@ def keep_order(builder: ir.IRBuilder, value: Value) -> None:
     builder.call(function, [value])
 
 
-def transpose(builder: ir.IRBuilder, rows: Sequence[Value]) -> list[Value]:
-    """L vectors of L lanes as the rows of a matrix: its columns. L is a power of two.
+def join(builder: ir.IRBuilder, parts: Sequence[Value]) -> Value:
+    """Vectors one behind the other; as many as a power of two."""
+    current = list(parts)
+    while len(current) > 1:
+        mask = ir.Constant(
+            ir.VectorType(ir.IntType(32), 2 * current[0].type.count),
+            list(range(2 * current[0].type.count)),
+        )
+        current = [
+            builder.shuffle_vector(a, b, mask)
+            for a, b in zip(current[::2], current[1::2], strict=True)
+        ]
+    return current[0]
 
-    Each stage swaps the off-diagonal blocks of half the size of the stage before.
+
+def transpose(builder: ir.IRBuilder, rows: Sequence[Value]) -> list[Value]:
+    """S vectors as the rows of matrices of S by S next to each other: their columns.
+
+    S is a power of two. Each round interleaves row i with row i + S/2, inside of each matrix.
     """
-    lanes = len(rows)
-    current, block = list(rows), lanes // 2
-    while block:
-        low = [i if not i & block else i - block + lanes for i in range(lanes)]
-        high = [i + block if not i & block else i + lanes for i in range(lanes)]
-        masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), m) for m in (low, high)]
-        following = list(current)
-        for i in (i for i in range(lanes) if not i & block):
-            pair = current[i], current[i + block]
-            following[i], following[i + block] = (
-                builder.shuffle_vector(*pair, mask) for mask in masks
-            )
-        current, block = following, block // 2
+    size, lanes, current = len(rows), rows[0].type.count, list(rows)
+    halves = []
+    for half in (0, size // 2):
+        lane = [i - i % size + half + i % size // 2 + lanes * (i % 2) for i in range(lanes)]
+        halves.append(ir.Constant(ir.VectorType(ir.IntType(32), lanes), lane))
+    for _ in range(size.bit_length() - 1):
+        pairs = zip(current[: size // 2], current[size // 2 :], strict=True)
+        current = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in halves]
     return current
+
+
+def gather(builder: ir.IRBuilder, vectors: list[Value], size: int) -> list[Value]:
+    """Of as many vectors as each has pieces of `size` lanes: their first pieces, the second, ..."""
+    if len(vectors) == 1:
+        return vectors
+    lanes = vectors[0].type.count
+    even = [i for i in range(2 * lanes) if i // size % 2 == 0]
+    odd = [i for i in range(2 * lanes) if i // size % 2]
+    halves = []
+    for lane in (even, odd):
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), lane)
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        halves.append(
+            gather(builder, [builder.shuffle_vector(a, b, mask) for a, b in pairs], size)
+        )
+    return [vector for pair in zip(*halves, strict=True) for vector in pair]

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from graphc.errors import CompileError
 from graphc.runtime.cpu.cache import DiskCache, content_key
 from graphc.runtime.cpu.target import Target
 
-LEVELS = {"none": 0, "fast": 2, "full": 3}  # of LLVM's code generator
+LEVELS = {"none": 0, "lean": 2, "fast": 2, "full": 3}  # of LLVM's code generator
 # LLVM's NewGVN is left out: it is not among LLVM's own defaults, and gained nothing here.
 CLEANUP = ("sroa", "instruction_combine", "simplify_cfg", "aggressive_dce")
 LIBRARY = "library"  # the name within its own linker
@@ -59,30 +59,38 @@ class Library:
 
 
 def compile_module(
-    module: ir.Module | str,
+    module: ir.Module | str | Callable[[], ir.Module | str],
     target: Target,
     optimise: str = "fast",
     symbols: Mapping[str, int] = NO_SYMBOLS,
+    source: str | None = None,
 ) -> Library:
     """Verify, optimise and load a module, or load what the cache has of it.
 
-    `optimise`: "none" (as written, quickest), "fast" (cheap clean-up of each function), "full"
-    (LLVM's -O3, without its vectorisers: the generators write vectors themselves).
+    `optimise`: "none" (as written, quickest), "lean" (as written, by LLVM's optimising code
+    generator), "fast" (the same, after a cheap clean-up of each function), "full" (LLVM's -O3,
+    without its vectorisers: the generators write vectors themselves).
     `symbols`: addresses of what the module declares and this process does not export; the code
     itself must not hold addresses, since other processes will load it.
+    `source`: what decides the module, where writing it takes long: the cache is asked for that,
+    and only a miss has the module written, by the function that is given in its place.
     """
     if optimise not in LEVELS:
         raise ValueError(f"compile_module: optimise must be one of {[*LEVELS]}, got {optimise!r}")
-    text = str(module)
+    text = _text(module) if source is None else ""
     folder = config.cache_folder()
     if folder is None:
-        return _load(_compile(text, target, optimise), symbols)
-    cache, key = DiskCache(folder / "cpu"), _key(text, target, optimise)
+        return _load(_compile(text or _text(module), target, optimise), symbols)
+    cache, key = DiskCache(folder / "cpu"), _key(source or text, target, optimise)
     packed = cache.get(key)
     if packed is None:
-        packed = _compile(text, target, optimise)
+        packed = _compile(text or _text(module), target, optimise)
         cache.put(key, packed)
     return _load(packed, symbols)
+
+
+def _text(module: ir.Module | str | Callable[[], ir.Module | str]) -> str:
+    return str(module() if callable(module) else module)
 
 
 def _key(text: str, target: Target, optimise: str) -> str:
@@ -107,6 +115,24 @@ def _triple() -> str:
     return str(llvm.get_process_triple())
 
 
+@functools.cache
+def _idle(target: Target | None, optimise: str) -> list[Any]:
+    """Machines that nobody uses now: a new one has to read the target's features again."""
+    return []
+
+
+@contextmanager
+def _lent(target: Target | None, optimise: str) -> Iterator[Any]:
+    """A machine for one use at a time."""
+    idle = _idle(target, optimise)
+    try:
+        machine = idle.pop()
+    except IndexError:
+        machine = _machine(target, optimise)
+    yield machine
+    idle.append(machine)
+
+
 def _machine(target: Target | None, optimise: str) -> Any:
     """LLVM's description of the target (None: of any processor of this kind); not shared."""
     _triple()
@@ -118,8 +144,7 @@ def _machine(target: Target | None, optimise: str) -> Any:
 
 def _compile(text: str, target: Target, optimise: str) -> bytes:
     """Object code, behind a line of JSON: the names that it defines, and those that it needs."""
-    machine = _machine(target, optimise)
-    with _parsed(text) as module:
+    with _lent(target, optimise) as machine, _parsed(text) as module:
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)
         names = [_defined(module), _declared(module)]
@@ -202,9 +227,10 @@ def _load(packed: bytes, symbols: Mapping[str, int]) -> Library:
     header, _, code = packed.partition(b"\n")
     names, needed = json.loads(header)
     # On Windows llvmlite has ORC without JITLink.
-    linker = llvm.create_lljit_compiler(
-        _machine(None, "none"), use_jit_link=sys.platform != "win32", suppress_errors=True
-    )
+    with _lent(None, "none") as machine:
+        linker = llvm.create_lljit_compiler(
+            machine, use_jit_link=sys.platform != "win32", suppress_errors=True
+        )
     unit = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for name, address in symbols.items():
         unit.import_symbol(name, address)

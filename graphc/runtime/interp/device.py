@@ -21,8 +21,8 @@ from graphc.runtime.reference.device import apply_oracle
 class InterpProgram:
     """A plan, run step by step."""
 
-    def __init__(self, graph: Graph, check: str | None = None) -> None:
-        self.plan = lower(graph)
+    def __init__(self, graph: Graph, check: str | None = None, fused: bool = True) -> None:
+        self.plan = lower(graph, fused)
         self._check = check
 
     def run(self, feeds: Sequence[Array], environment: Environment) -> list[Array]:
@@ -35,6 +35,7 @@ class InterpProgram:
         buffers: dict[Buffer, Array] = dict(zip(self.plan.inputs, feeds, strict=True))
         buffers |= {b: environment.variables[node] for node, b in self.plan.variables}
         buffers |= dict.fromkeys(self.plan.entropy, environment.entropy)
+        buffers |= dict(self.plan.constants)
         with np.errstate(all="ignore"):
             for step in self.plan.steps:
                 match step:

@@ -8,15 +8,16 @@ first axis.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from graphc.dims import Symbol, evaluate
 from graphc.dtypes import Array
-from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel
+from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, walk
 from graphc.ops.broadcast import cast_array
 from graphc.scalar import PRIMITIVES, Scalar
 
@@ -33,14 +34,14 @@ class Grid:
 
     def __init__(self, kernel: Kernel, sizes: Mapping[Symbol, int]) -> None:
         self.sizes = sizes
-        axes: dict[Axis, None] = dict.fromkeys(kernel.axes)
+        axes: dict[Axis, None] = dict.fromkeys((*kernel.axes, *kernel.order))
         for formula in kernel.formulas():
             if formula.primitive == "reduce":
                 axes.update(dict.fromkeys(formula.value[1]))
         self.place = {axis: number for number, axis in enumerate(axes)}
         self.extents = {axis: evaluate(axis.extent, sizes) for axis in axes}
         self.ranges = {axis: range(extent) for axis, extent in self.extents.items()}
-        self.outer = kernel.axes
+        self.outer, self.order = kernel.axes, kernel.order
 
     def slabs(self) -> Iterator[None]:
         """Set the range of the first axis, one slab after the other."""
@@ -54,9 +55,16 @@ class Grid:
             self.ranges[first] = range(start, min(start + step, self.extents[first]))
             yield
 
-    def shape(self) -> list[int]:
-        """The sizes of what is stored."""
-        return [len(r) if axis in self.outer else 1 for axis, r in self.ranges.items()]
+    def in_order(self) -> Iterator[None]:
+        """Set the ordered axes to one point after the other, and the others to all of theirs."""
+        self.ranges = {axis: range(extent) for axis, extent in self.extents.items()}
+        for point in itertools.product(*(range(self.extents[axis]) for axis in self.order)):
+            self.ranges |= {a: range(p, p + 1) for a, p in zip(self.order, point, strict=True)}
+            yield
+
+    def shape(self, axes: Container[Axis]) -> list[int]:
+        """The sizes of what is stored at every point of some axes."""
+        return [len(r) if axis in axes else 1 for axis, r in self.ranges.items()]
 
     def positions(self, axis: Axis) -> Array:
         """Where the loop of an axis stands, along its dimension."""
@@ -64,6 +72,18 @@ class Grid:
         shape[self.place[axis]] = -1
         span = self.ranges[axis]
         return np.arange(span.start, span.stop, dtype=np.int64).reshape(shape)
+
+
+def _beyond(place: Any, axis: int, size: int) -> IndexError:
+    return IndexError(f"index {place} is out of range for axis {axis} of size {size}")
+
+
+def _inside(index: Sequence[Array], shape: Sequence[int]) -> None:
+    """Raise where something would be written beyond a buffer."""
+    for axis, (grid, size) in enumerate(zip(index, shape, strict=True)):
+        outside = (grid < 0) | (grid >= size)
+        if outside.any():
+            raise _beyond(grid[outside].flat[0], axis, size)
 
 
 def _read(buffer: Array, index: Sequence[Array], outside: Any) -> Array:
@@ -75,8 +95,7 @@ def _read(buffer: Array, index: Sequence[Array], outside: Any) -> Array:
     for axis, (grid, size) in enumerate(zip(grids, buffer.shape, strict=True)):
         inside = (grid >= 0) & (grid < size)
         if outside is None and not inside.all():
-            place = grid[~inside].flat[0]
-            raise IndexError(f"index {place} is out of range for axis {axis} of size {size}")
+            raise _beyond(grid[~inside].flat[0], axis, size)
         valid &= inside
     if valid.all():
         return np.asarray(buffer[tuple(grids)])
@@ -123,10 +142,16 @@ def value_of(
     return PRIMITIVES[formula.primitive](*operands)
 
 
-def values_of(kernel: Kernel, grid: Grid, buffers: Mapping[Buffer, Array]) -> Values:
-    """Every formula of a kernel over the grid."""
+def values_of(
+    kernel: Kernel,
+    grid: Grid,
+    buffers: Mapping[Buffer, Array],
+    stores: Sequence[Store] | None = None,
+) -> Values:
+    """Every formula of a kernel, or of some of its stores, over the grid."""
     values: Values = {}
-    for formula in kernel.formulas():
+    some = kernel.stores if stores is None else stores
+    for formula in walk(*(formula for store in some for formula in store.formulas)):
         operands = [values[part] for part in formula.operands]
         values[formula] = value_of(formula, operands, grid, buffers)
     return values
@@ -137,11 +162,25 @@ def run_kernel(
 ) -> None:
     """Do all stores of a kernel."""
     grid = Grid(kernel, sizes)
-    for _ in grid.slabs():
-        values, shape = values_of(kernel, grid, buffers), grid.shape()
-        for store in kernel.stores:
-            target, value = buffers[store.buffer], np.broadcast_to(values[store.value], shape)
-            if store.index:
-                target[tuple(np.broadcast_to(values[i], shape) for i in store.index)] = value
-            else:
-                target[()] = value.reshape(())
+    if kernel.first:
+        for _ in grid.slabs():
+            _store(kernel, kernel.first, grid, buffers)
+    if kernel.ordered:
+        for _ in grid.in_order():
+            _store(kernel, kernel.ordered, grid, buffers)
+
+
+def _store(
+    kernel: Kernel, stores: Sequence[Store], grid: Grid, buffers: Mapping[Buffer, Array]
+) -> None:
+    """Do some stores at all points where the grid stands."""
+    values = values_of(kernel, grid, buffers, stores)
+    for store in stores:
+        shape = grid.shape(store.axes())
+        target, value = buffers[store.buffer], np.broadcast_to(values[store.value], shape)
+        if store.index:
+            places = tuple(np.broadcast_to(values[i], shape) for i in store.index)
+            _inside(places, target.shape)
+            target[places] = value
+        else:
+            target[()] = value.reshape(())

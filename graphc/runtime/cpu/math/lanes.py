@@ -122,7 +122,7 @@ class Lanes:
         scalar = ir.Constant(self.element, converted)
         if self.count is None:
             return self.wrap(scalar)
-        return self.wrap(ir.Constant(self.value.type, [scalar] * self.count))
+        return self.wrap(splat_constant(scalar, self.count))
 
     def lift(self, other: Like) -> Any:
         """The other operand of an instruction."""
@@ -243,6 +243,18 @@ def intrinsic(module: ir.Module, name: str, result: Any, arguments: Sequence[Any
     """The declaration of a function in a module, made once."""
     found = module.globals.get(name)
     return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+class _Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no types
+    """A vector constant of equal lanes, in a text that is as short as for one."""
+
+    def _get_reference(self) -> str:
+        return f"splat ({self.constant[0]})"
+
+
+def splat_constant(scalar: Any, count: int) -> Any:
+    """A constant in all lanes."""
+    return _Splat(ir.VectorType(scalar.type, count), [scalar] * count)
 
 
 def where(condition: Lanes, x: Like, y: Like) -> Lanes:

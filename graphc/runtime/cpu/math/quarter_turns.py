@@ -5,7 +5,8 @@ an integer m, and n mod 4 and the remainder depend only on the product of m with
 2/pi: those above give multiples of four quarter turns, those below are too small to matter.
 
 Enters: lanes, of which some hold huge angles. Leaves: a call in a block of its own, which runs only
-when there are such lanes; the builder stands behind it.
+when there are such lanes; the builder stands behind it. The function that is called is external:
+`define` writes it, once for all who need it (`helpers.py`).
 """
 
 from __future__ import annotations
@@ -77,14 +78,14 @@ def _table(module: ir.Module) -> ir.GlobalVariable:
 
 def _function(module: ir.Module) -> ir.Function:
     """`void(x, r, lost, n, lanes)`: reduces an array; zeros are skipped."""
-    found = module.globals.get(NAME)
-    if found:
-        return found
-    kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, POINTER, INT64])
-    function = ir.Function(module, kind, NAME)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
+    found = intrinsic(module, NAME, ir.VoidType(), [POINTER, POINTER, POINTER, POINTER, INT64])
+    found.attributes.add("nounwind")
+    return found
+
+
+def define(module: ir.Module) -> None:
+    """Write the function."""
+    function = _function(module)
     entry, body, after = (function.append_basic_block(n) for n in ("entry", "lane", "done"))
     builder = ir.IRBuilder(entry)
     table = _table(module)
@@ -105,7 +106,6 @@ def _function(module: ir.Module) -> ir.Function:
     builder.cbranch(builder.icmp_signed("<", following, count), body, after)
     builder.position_at_end(after)
     builder.ret_void()
-    return function
 
 
 def _window(place: Lanes, table: ir.GlobalVariable) -> list[Lanes]:

@@ -1,0 +1,148 @@
+"""What only graphc is asked: one compilation for all batch sizes, and what compiling takes.
+
+usage: python -m contest.graphc_figures NAME [small]        (prints one line of JSON)
+
+It wants a process of its own with an empty cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import graphc as g
+
+from .entries import WORKLOADS
+from .in_graphc import stepper, training
+from .workloads import weights
+
+SHORT = (g.tanh, g.exp, g.sin, g.sqrt, g.log1p, g.abs, g.cos, g.sigmoid)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def variable_batch(small: bool) -> dict[str, Any]:
+    """1,000 batch sizes through one training step, and its time against a fixed shape's."""
+    workload = WORKLOADS["mlp"]
+    sizes = workload.small if small else workload.sizes
+    many = 8 if small else 1000
+    data = workload.data(sizes)
+    wide = workload.data(sizes | {"batch": many + 1}).feeds[0]
+    fetches, feeds = training(workload, sizes, data, batched=True)
+    session = g.Session(seed=0)
+    run = session.prepare(fetches, list(feeds.values()))
+    batches = np.random.default_rng(0).permutation(np.arange(2, many + 2)).tolist()
+    first = timed(lambda: run(*(array[: batches[0]] for array in wide.values())))
+    start = time.perf_counter()
+    for batch in batches[1:]:
+        run(*(array[:batch] for array in wide.values()))
+    seconds = time.perf_counter() - start
+    fixed = stepper(workload, sizes, data, "fixed")
+    feed = data.feeds[0]
+    count = 2 if small else 20
+    ratios = []
+    for _ in range(3 if small else 15):
+        turns = [
+            statistics.median(timed(step) for _ in range(count))
+            for step in (lambda: run(*feed.values()), lambda: fixed(feed))
+        ]
+        ratios.append(turns[0] / turns[1])
+    return {
+        "compilations": [session.compile_report().count], "ratio": ratios[1:],
+        "first_s": first, "following_mean_s": seconds / (many - 1),
+    }  # fmt: skip
+
+
+def compile_small(small: bool) -> dict[str, Any]:
+    """Milliseconds of the first run of graphs of ten nodes, no two alike, in a warm process."""
+    x = g.placeholder("float32", ["rows", 16], name="x")
+    feed = {x: np.full((4, 16), 0.5, np.float32)}
+    session = g.Session(seed=0)
+    session.run(g.sum(x * 3.0), feed)
+    taken, nodes = [], 0
+    for one, other in itertools.pairwise(SHORT):
+        y = g.mean(one(x * 2.0 + 1.0) * other(x) - x, axis=0)
+        taken.append(1e3 * timed(functools.partial(session.run, y, feed)))
+        nodes = max(nodes, session.compile_report().rows[-1].nodes)
+    return {"ms": taken, "nodes": nodes}
+
+
+def residual_network(blocks: int, width: int) -> Any:
+    """Loss of a pre-activation bottleneck network of 3 · 3 · blocks + 2 layers, and its feeds.
+
+    K. He, X. Zhang, S. Ren, J. Sun, "Identity mappings in deep residual networks", ECCV 2016; their
+    164 layers are 18 blocks in each of three stages.
+    """
+    random = np.random.default_rng(0)
+    x = g.placeholder("float32", ["batch", "side", "side", 3], name="x")
+    labels = g.placeholder("int32", ["batch"], name="labels")
+
+    def conv(h: Any, outputs: int, size: int, stride: int = 1) -> Any:
+        filters = weights(random, size, size, int(h.shape[-1]), outputs)
+        return g.nn.conv2d(h, g.Variable(filters), strides=stride, padding="SAME")
+
+    def active(h: Any) -> Any:
+        channels = int(h.shape[-1])
+        scale, offset = g.Variable(np.ones(channels, "f4")), g.Variable(np.zeros(channels, "f4"))
+        return g.nn.relu(g.nn.batch_norm(h, scale, offset))
+
+    h = conv(x, width, 3)
+    for stage in range(3):
+        inner = width * 2**stage
+        for number in range(blocks):
+            stride = 2 if stage and not number else 1
+            y = active(h)
+            shortcut = h if number else conv(y, 4 * inner, 1, stride)
+            y = conv(active(conv(y, inner, 1, stride)), inner, 3)
+            h = shortcut + conv(active(y), 4 * inner, 1)
+    features = g.mean(active(h), axis=(1, 2))
+    w = g.Variable(weights(random, int(features.shape[-1]), 10))
+    rows = g.nn.sparse_softmax_cross_entropy_with_logits(labels, features @ w)
+    return g.mean(rows), x, labels
+
+
+def compile_deep(small: bool) -> dict[str, Any]:
+    """Seconds to build, differentiate and compile 164 layers with their gradient."""
+    start = time.perf_counter()
+    loss, x, labels = residual_network(1 if small else 18, 4 if small else 16)
+    train = g.optim.SGD(0.01).minimize(loss)
+    built = time.perf_counter() - start
+    random = np.random.default_rng(0)
+    pictures = random.random((2, 8 if small else 32, 8 if small else 32, 3), dtype=np.float32)
+    feed = {x: pictures, labels: np.array([1, 2], np.int32)}
+    session = g.Session(seed=0)
+    first = timed(lambda: session.run([loss, train], feed))
+    second = timed(lambda: session.run([loss, train], feed))
+    report = session.compile_report()
+    return {
+        "s": [built + first - second], "built_s": built, "first_s": first, "second_s": second,
+        "nodes": report.rows[-1].nodes, "compilations": report.count,
+        "passes_s": report.rows[-1].seconds,
+    }  # fmt: skip
+
+
+FIGURES = {
+    "variable_batch": variable_batch, "compile_small": compile_small, "compile_deep": compile_deep,
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> None:
+    """Print a figure."""
+    print(json.dumps(FIGURES[arguments[0]](arguments[1:] == ["small"])))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
