@@ -149,11 +149,18 @@ class Dim:
     def __add__(self, other: Dimension) -> Dimension:
         if not isinstance(other, (int, Dim)):
             return NotImplemented
+        if isinstance(other, int) and other == 0:
+            return self
         return _collect(itertools.chain(self.terms, _terms(other)))
 
     def __mul__(self, other: Dimension) -> Dimension:
         if not isinstance(other, (int, Dim)):
             return NotImplemented
+        if isinstance(other, int):  # the order of the terms stays
+            factor = int(other)
+            if factor == 1:
+                return self
+            return Dim(tuple([(m, c * factor) for m, c in self.terms])) if factor else 0
         return _collect(
             (tuple(sorted(m + n, key=_atom_key)) if m and n else m + n, c * d)
             for m, c in self.terms
@@ -226,6 +233,10 @@ def _terms(dimension: Dimension) -> tuple[tuple[Monomial, int], ...]:
     return dimension.terms if isinstance(dimension, Dim) else (((), int(dimension)),)
 
 
+def _term_key(term: tuple[Monomial, int]) -> tuple[Any, ...]:
+    return _monomial_key(term[0])
+
+
 def _collect(terms: Iterable[tuple[Monomial, int]]) -> Dimension:
     total: dict[Monomial, int] = {}
     for monomial, coefficient in terms:
@@ -235,7 +246,9 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Dimension:
         return 0
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
-    return Dim(tuple(sorted(kept, key=lambda term: _monomial_key(term[0]))))
+    if len(kept) > 1:
+        kept.sort(key=_term_key)
+    return Dim(tuple(kept))
 
 
 def _divide_monomial(monomial: Monomial, by: Monomial) -> Monomial | None:

@@ -17,13 +17,16 @@ import numpy as np
 
 from graphc.build import assuming
 from graphc.dtypes import DType, bool_, float32, float64, int32, uint8
+from graphc.errors import GraphcError
 from graphc.graph import Graph, Op, Tensor
 from graphc.ops import OPS
 from graphc.ops.domain import Case, Draw
 from graphc.ops.gradient import gradients
 from graphc.passes.specialise import specialise
+from graphc.runtime.cpu.device import CpuDevice
 from graphc.runtime.device import Environment
-from graphc.runtime.interp.device import InterpDevice
+from graphc.runtime.interp.device import InterpDevice, InterpProgram
+from graphc.runtime.session import Session
 from graphc.types import Assumptions
 from tests.support import (
     ENTROPY_WORDS,
@@ -49,8 +52,17 @@ DTYPES = (
     bool_,
 )  # float64 most: it has difference quotients
 TRIES = 4  # of these the op that reads the most results of other ops comes next
-DEVICES = (InterpDevice(),)
 LIMIT = 1e3  # larger values make rounding, not mistakes
+DEVICES: dict[str, Callable[[Graph], Any]] = {
+    "interp": InterpDevice().compile,
+    "unfused": functools.partial(InterpProgram, fused=False),
+    "cpu": CpuDevice().compile,
+    "cpu, 1 thread": CpuDevice(1).compile,
+}
+SESSIONS = "sessions"  # sessions on both devices, at sizes of several kinds
+SIZES, OTHER_SIZES = 3, (0, 1, 2, 3, 5, 9, 17)
+USUAL = ("interp",)
+EVERY = (*DEVICES, SESSIONS)
 
 
 @dataclass(frozen=True)
@@ -221,8 +233,11 @@ def _operands(
 # ---------------------------------------------------------------------------- checking
 
 
-def check(program: Program) -> None:
-    """Raise an AssertionError where the optimised program differs from the plain one."""
+def check(program: Program, on: Sequence[str] = USUAL) -> None:
+    """Raise an AssertionError where the optimised program differs from the plain one.
+
+    `on`: names of `DEVICES`, which must agree too, and perhaps `SESSIONS`.
+    """
     inputs, feeds, fetches = program.build()
     if not fetches:
         return
@@ -237,33 +252,76 @@ def check(program: Program) -> None:
     ):
         assert_same(got, want, "optimised", slack=300)
         assert_same(again, want, "optimised, oracle by oracle", slack=300)
-    _check_devices(compiled, feeds)
+    _check_devices(compiled, feeds, on)
     if all(step.smooth for step in program.steps):
-        _check_gradient(inputs, feeds, fetches)
+        _check_gradient(inputs, feeds, fetches, on)
+    if SESSIONS in on:
+        _check_sessions(inputs, feeds, fetches)
 
 
-def _check_devices(compiled: Compiled, feeds: Sequence[Array]) -> None:
-    """Kernels, fused, must compute what the graph means."""
+def _check_devices(compiled: Compiled, feeds: Sequence[Array], on: Sequence[str]) -> None:
+    """Kernels must compute what the graph means, whatever their number of threads, to the bit."""
     environment = Environment(compiled.sizes, {}, ENTROPY_WORDS)
     wanted = compiled(*feeds)
     single = any(t.dtype is float32 for node in compiled.graph.nodes for t in node.types)
-    for device in DEVICES:
-        got = device.compile(compiled.graph).run(feeds, environment)
-        for a, b in zip(map(np.asarray, got), wanted, strict=True):
+    found: dict[str, list[Array]] = {}
+    for name in (name for name in DEVICES if name in on):
+        found[name] = [*map(np.asarray, DEVICES[name](compiled.graph).run(feeds, environment))]
+        for a, b in zip(found[name], wanted, strict=True):
             assert a.dtype == b.dtype
             if single and b.dtype == np.float64:  # it was rounded to single precision on the way
                 a, b = a.astype(np.float32), b.astype(np.float32)
-            assert_same(a, b, f"on {device.name}", slack=300)
+            assert_same(a, b, f"on {name}", slack=300)
+    cpu = [[a.tobytes() for a in arrays] for name, arrays in found.items() if "cpu" in name]
+    assert all(each == cpu[0] for each in cpu), "bits depend on the threads"
 
 
-def _check_gradient(inputs: list[Tensor], feeds: list[Array], fetches: list[Tensor]) -> None:
+def _check_sessions(inputs: list[Tensor], feeds: list[Array], fetches: list[Tensor]) -> None:
+    """One session a device, fed arrays of several sizes, one after another."""
+    listed = [feeds, *(_resized(feeds, number) for number in range(SIZES)), feeds]
+    with Session("cpu") as native, Session("reference") as plain:
+        for arrays in listed:
+            fed = dict(zip(inputs, arrays, strict=True))
+            try:
+                wanted = plain.run(fetches, fed)
+            except (GraphcError, ValueError, IndexError):
+                continue  # the program is not defined for these sizes
+            got = native.run(fetches, fed)
+            if _tame(wanted):
+                for a, b in zip(got, wanted, strict=True):
+                    a, b = (_rounded(np.asarray(each)) for each in (a, b))
+                    assert_same(a, b, f"sessions at {[a.shape for a in arrays]}", slack=300)
+
+
+def _rounded(array: Array) -> Array:
+    """In single precision: the value may have been there on its way."""
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _resized(arrays: Sequence[Array], number: int) -> list[Array]:
+    """Other sizes where there were equal ones, filled with the values that there were.
+
+    What a size becomes does not depend on what else there is, so that smaller programs fail alike.
+    """
+    rng = np.random.default_rng(number)
+    other = [int(k) if rng.random() < 0.3 else int(rng.choice(OTHER_SIZES)) for k in range(100)]
+    shapes = [tuple(other[size] if size else 0 for size in array.shape) for array in arrays]
+    return [
+        np.resize(a, shape) if a.size else np.zeros(shape, a.dtype)
+        for a, shape in zip(arrays, shapes, strict=True)
+    ]
+
+
+def _check_gradient(
+    inputs: list[Tensor], feeds: list[Array], fetches: list[Tensor], on: Sequence[str]
+) -> None:
     ys = [y for y in fetches if y.dtype is float64]
     places = [i for i, x in enumerate(inputs) if x.dtype is float64]
     if not ys or not places:
         return
     slopes = gradients(ys, [inputs[i] for i in places], unconnected="zero")
     compiled = Compiled.of([*ys, *slopes], inputs, [array.shape for array in feeds])
-    _check_devices(compiled, feeds)
+    _check_devices(compiled, feeds, on)
     rng = np.random.default_rng(0)
     directions = [rng.uniform(-1, 1, feeds[i].shape) for i in places]
 
@@ -282,10 +340,10 @@ def _check_gradient(inputs: list[Tensor], feeds: list[Array], fetches: list[Tens
         assert abs(slope - near) < 1e-4 * scale, f"gradient {slope}, by differences {near}"
 
 
-def fails(program: Program) -> str | None:
+def fails(program: Program, on: Sequence[str] = USUAL) -> str | None:
     """What is wrong with a program; None if nothing."""
     try:
-        check(program)
+        check(program, on)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from graphc.dtypes import BY_NUMPY, DType
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, declare, integer, loop
 from graphc.runtime.cpu.helpers import helpers
 from graphc.runtime.cpu.jit import Library, compile_module

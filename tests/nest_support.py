@@ -12,6 +12,7 @@ from graphc.dims import Symbol, evaluate
 from graphc.kernel import Buffer, Kernel
 from graphc.runtime.cpu import generate, nest
 from graphc.runtime.cpu.jit import Library, compile_module
+from graphc.runtime.cpu.linking import addresses
 from graphc.runtime.cpu.routine import FIRST, NAME, Routine
 from graphc.runtime.cpu.target import Target, host
 
@@ -26,7 +27,7 @@ class Compiled:
         compile_kernel = generate.compile_kernel if kernel.ordered else nest.compile_kernel
         self.routines = compile_kernel(kernel, self.target)
         self.libraries: list[Library] = [
-            compile_module(routine.code, self.target, symbols=routine.symbols)
+            compile_module(routine.code, self.target, symbols=addresses(routine, self.target))
             for routine in self.routines
         ]
 

@@ -17,6 +17,7 @@ from graphc.ops.elements import conv2d_element
 from graphc.ops.window import NONE
 from graphc.plan import Call
 from graphc.runtime.cpu.jit import compile_module
+from graphc.runtime.cpu.linking import addresses
 from graphc.runtime.cpu.products import Product, match
 from graphc.runtime.cpu.routine import (
     FAULT,
@@ -26,8 +27,8 @@ from graphc.runtime.cpu.routine import (
     SHARE,
     TABLE,
     WORKSPACE,
+    Launch,
     Routine,
-    launch,
 )
 from graphc.runtime.cpu.target import Target
 from graphc.scalar import Scalar
@@ -144,16 +145,24 @@ def flipped_kernel(high: int, wide_: int, outputs: int, channels: int, taps: int
 # ---------------------------------------------------------------------------- running
 
 
+def launched(routine: Routine, values: Sequence[int], count: int, threads: int) -> Launch:
+    """How a run of these sizes calls a product; three units in a chunk of any other routine."""
+    if routine.cut is None:
+        return Launch(count, 3)
+    words, launch = np.array(values, np.int64), np.array([count, threads, 0], np.int64)
+    ctypes.CFUNCTYPE(None, POINTER, POINTER)(routine.cut)(words.ctypes.data, launch.ctypes.data)
+    return Launch(*launch.tolist())
+
+
 def run(
     routine: Routine, target: Target, arrays: Mapping[Buffer, Any], sizes: Mapping[Symbol, int],
     backwards: bool = False,
 ) -> None:  # fmt: skip
     """All chunks of a routine, in either order."""
-    library = compile_module(routine.code, target, symbols=routine.symbols)
+    library = compile_module(routine.code, target, symbols=addresses(routine, target))
     function = library.function(NAME, None, POINTER, INTEGER, INTEGER)
     values = [evaluate(d, sizes) for d in routine.sizes]
-    count, work = evaluate(routine.count, sizes), evaluate(routine.work, sizes)
-    found = launch(routine, values, count, work)
+    found = launched(routine, values, evaluate(routine.count, sizes), target.cores)
     chunks = range(0, found.count, found.grain)
     space = np.zeros(found.workspace * max(1, len(chunks)) + 64, np.uint8)
     listed = list(dict.fromkeys(routine.buffers))
@@ -166,4 +175,6 @@ def run(
     record[FIRST:] = [*(listed.index(b) for b in routine.buffers), *values]
     for begin in reversed(chunks) if backwards else chunks:
         function(record.ctypes.data, begin, min(begin + found.grain, found.count))
-    assert not fault[0], routine.faults[int(fault[0]) - 1].rule.format(fault[1], "n")
+    if fault[0]:
+        found = routine.faults[int(fault[0]) - 1]
+        raise AssertionError(found.rule.format(fault[1], evaluate(found.size, sizes)))

@@ -47,7 +47,7 @@ def cascade(x: Any) -> Any:
     """Intermediates that nothing fuses away."""
     for _ in range(3):
         x = g.nn.relu(g.matmul(x, g.constant(np.eye(8, dtype=np.float32))) * 2.0)
-        x = x - g.max(x, axis=0)
+        x = x - g.sum(x, axis=0)
     return g.sum(x, axis=1)
 
 
@@ -167,7 +167,7 @@ def peaks(step: Any, x: Any, batch: int) -> tuple[int, int]:
 def test_the_plan_of_memory_is_what_a_run_takes() -> None:
     for step, x in (dense(False, 4), dense(False, 24), dense(True, 24), convolutions()):
         planned, measured = peaks(step, x, 512)
-        assert planned > 2e6
+        assert planned > 1e6
         assert measured == pytest.approx(planned, rel=0.05)
 
 

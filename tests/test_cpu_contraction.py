@@ -13,7 +13,7 @@ import pytest
 from graphc.runtime.cpu.contraction import matmul_sizes, size_array
 from graphc.runtime.cpu.convolution import Convolution
 from graphc.runtime.cpu.driver_library import cut
-from graphc.runtime.cpu.geometry import GROUP, PART, Geometry
+from graphc.runtime.cpu.geometry import PART, RUN, Geometry
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.cpu.threads import BODY, pool
 from graphc.runtime.cpu.tile import Tile
@@ -76,7 +76,7 @@ def test_sizes_around_the_blocks(dtype: str, target: str) -> None:
     depth, columns = geometry.depth, geometry.most_strips * geometry.tile.width
     for m, k, n in [
         (rows + 1, depth, columns), (rows * 3, depth + 1, columns + 1),
-        (rows * 2 - 1, 2 * depth + 3, columns - 1), (GROUP * rows + 1, depth + 5, 5),
+        (rows * 2 - 1, 2 * depth + 3, columns - 1), (RUN * rows + 1, depth + 5, 5),
         (1, 2 * depth, columns + 3), (7, depth - 1, 2 * columns + 1), (9, 2 * PART - 1, 3),
     ]:  # fmt: skip
         for turned in itertools.product((False, True), repeat=2):
@@ -273,7 +273,8 @@ def test_launches_have_work_for_threads(shape: tuple[int, int, int], least: int)
     sizes = size_array(matmul_sizes(m, k, n, (k, 1), (n, 1))).tolist()
     for threads in (1, 2, 16):
         launch = cut([*sizes, 7, 7], threads, "float32")
-        assert launch.count >= least and launch.grain <= max(1, launch.count // threads)
+        chunks = -(-launch.count // launch.grain)
+        assert launch.count >= least and chunks >= min(least, threads)
         assert launch.workspace % 64 == 0
     assert cut([0, *sizes[1:]], 2, "float32").count == 0
 

@@ -15,7 +15,7 @@ from graphc.runtime.cpu import nest, nest_tiles
 from graphc.runtime.cpu.target import host
 from graphc.scalar import apply
 from tests.nest_support import Compiled, empty
-from tests.test_cpu_nest_rows import M, N, WIDTHS, agree, buffer, drawn, sizes_of
+from tests.test_cpu_nest_rows import WIDTHS, M, N, agree, buffer, drawn, sizes_of
 
 SHAPES = [(16, 16), (17, 64), (70, 33), (1, 40), (40, 1), (3, 100), (130, 4200)]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, -np.nan, 5e-45, -5e-45]

@@ -24,7 +24,7 @@ from graphc.runtime.cpu.program import CpuProgram
 from graphc.runtime.cpu.routine import Needed, Routine
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.device import Environment
-from tests.cpu_support import CODE, graph_of, interpreted, program_of
+from tests.cpu_support import graph_of, interpreted, program_of
 from tests.support import ENTROPY_WORDS
 
 BIG = SMALL // 4  # float32 elements that are not small in rows of several

@@ -89,7 +89,7 @@ def _rows(dtype: DType) -> list[tuple[Op, Case]]:
         row
         for op in SILENT
         if dtype in (ENTROPY_IN if op.name == "random_bits" else kinds(op))
-        for row in itertools.product([op], op.domain.cases[:: -step])
+        for row in itertools.product([op], op.domain.cases[::-step])
     ]
 
 
@@ -276,7 +276,10 @@ def test_sizes_of_products_around_a_tile(dtype: DType) -> None:
 
 
 def test_sizes_of_batched_products() -> None:
-    x, y = g.placeholder("float32", ["b", "q", "h", "d"]), g.placeholder("float32", ["b", "k", "h", "d"])
+    x, y = (
+        g.placeholder("float32", ["b", "q", "h", "d"]),
+        g.placeholder("float32", ["b", "k", "h", "d"]),
+    )
     scores = g.einsum("bqhd,bkhd->bhqk", x, y)
     mixed = g.einsum("bhqk,bkhd->bqhd", g.nn.softmax(scores), y)
     check = _sized([x, y], [scores, mixed, *g.gradients(g.sum(mixed * mixed), [x, y])])

@@ -15,8 +15,8 @@ from graphc.graph import Graph
 from graphc.kernel import Axis, Kernel, lift, read
 from graphc.lower import lower
 from graphc.passes import optimise
-from graphc.plan import Call, Plan
 from graphc.places import delinear, linear, reshaped
+from graphc.plan import Call, Plan
 from graphc.runtime.device import Environment
 from graphc.runtime.fetches import collect, flatten
 from graphc.runtime.interp.device import InterpProgram
@@ -127,7 +127,7 @@ def test_groups_never_wait_for_each_other() -> None:
 
 
 def test_a_long_chain_is_cut_into_kernels() -> None:
-    x = y = _x(3)
+    y = _x(3)
     for _ in range(500):
         y = g.sin(y) + 1
     assert 10 < len(_kernels(y)) < 40

@@ -32,7 +32,7 @@ from graphc.ops.shape import reshape, transpose
 from graphc.ops.source import Variable, constant, full_of, placeholder
 from graphc.passes import PIPELINE, optimise
 from graphc.passes.differentiate import differentiate
-from graphc.passes.dump import dumper, requested_dump
+from graphc.runtime.dump import dumper, requested_dump
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.merge_common import merge_common
 from graphc.passes.remove_dead import remove_dead

@@ -1,4 +1,4 @@
-"""Look for graphs that the passes change: `python tools/fuzz.py --minutes 60 [--seed N]`.
+"""Look for graphs that passes or devices change: `python tools/fuzz.py --minutes 60 [--seed N]`.
 
 Prints each failure as a small program that runs, and exits with 1 if there was one.
 """
@@ -20,17 +20,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--size", type=int, default=12, help="ops in a program")
-    options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     fuzz = importlib.import_module("tests.fuzz")  # found only once the root is on the path
+    parser.add_argument("--device", action="append", choices=fuzz.EVERY, help="default: all")
+    options = parser.parse_args()
+    on = options.device or fuzz.EVERY
     end = time.monotonic() + 60 * options.minutes
     seed, failures = options.seed, 0
     while time.monotonic() < end:
         program = fuzz.grow(seed, options.size)
-        if fuzz.fails(program):
+        if fuzz.fails(program, on):
             failures += 1
-            small = fuzz.shrink(program)
-            print(f"# seed {seed}: {fuzz.fails(small)}\n{small.source()}", flush=True)
+            small = fuzz.shrink(program, lambda smaller: fuzz.fails(smaller, on))
+            print(f"# seed {seed}: {fuzz.fails(small, on)}\n{small.source()}", flush=True)
         seed += 1
     print(f"{seed - options.seed} programs, {failures} failures")
     return 1 if failures else 0

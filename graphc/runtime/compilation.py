@@ -238,8 +238,8 @@ class _Reader:
         sizes = {symbol: shapes[i][axis] for symbol, i, axis in self._places}
         if (
             self._rest
-            or any([shapes[i][axis] != size for i, axis, size in self._fixed])
-            or any([shapes[i][axis] != sizes[symbol] for i, axis, symbol in self._same])
+            or any(shapes[i][axis] != size for i, axis, size in self._fixed)
+            or any(shapes[i][axis] != sizes[symbol] for i, axis, symbol in self._same)
         ):
             sizes = bind_sizes(self._tensors, self._types, arrays)
             check_expressions(self._tensors, arrays, sizes)

@@ -11,6 +11,13 @@ from graphc.graph import Graph, Node
 from graphc.kernel import Kernel
 
 
+class Limits(NamedTuple):
+    """What all threads of a machine do at most."""
+
+    operations: float  # float32 products and sums, a second
+    bytes: float  # read and written, a second
+
+
 class Note(Protocol):
     """Gets what a run did, step by step: a node, or a kernel that was made of several."""
 
@@ -60,4 +67,8 @@ class Device(Protocol):
 
     def compile(self, graph: Graph, check: str | None = None) -> Program:
         """A program for an optimised graph."""
+        ...
+
+    def limits(self) -> Limits | None:
+        """What the machine does at most; None where that means nothing."""
         ...

@@ -75,7 +75,7 @@ class Prepared:
         values = state.values
         self._read = [(v.node, values.cell(v)) for v in fetch_set.variables]
         self._initialized = False
-        self._cells: dict[int, list[Cell]] = {}  # of compilations whose updates have been seen to fit
+        self._cells: dict[int, list[Cell]] = {}  # of compilations whose updates fit at any sizes
         self._written = {v: values.cell(v) for v, _ in fetch_set.graph.updates}  # type: ignore[arg-type]
 
     def run(

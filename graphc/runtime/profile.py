@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from graphc.graph import Node
 from graphc.kernel import Kernel
+from graphc.runtime.device import Limits
 from graphc.show import Naming
 
 SHOWN = 20
@@ -34,12 +35,25 @@ class Spent:
         text = f"{self.bytes:>14,} bytes {each * self.bytes:7.2f} GB/s"
         return text + (f" {each * self.work:8.2f} Gop/s" if self.work else "")
 
+    def share(self, limits: Limits) -> str:
+        """How much of the machine's peak it reached: of the limit that it was nearer to."""
+        seconds = max(self.seconds, 1e-9)
+        arithmetic = self.work / seconds / limits.operations
+        memory = self.bytes / seconds / limits.bytes
+        return f"{max(arithmetic, memory):4.0%} of {'peak' if arithmetic > memory else 'copy'}"
+
 
 class Profile:
-    """The steps of one run; prints as a table, the longest first, and the sums for each op."""
+    """The steps of one run; prints as a table, the longest first, and the sums for each op.
 
-    def __init__(self, device: str) -> None:
+    `limits` are the machine's, if the device measures them: then each kernel's share of them is
+    shown, of the peak of arithmetic or of the rate of copying, whichever it is nearer to. (Caches
+    make more than 100 % of the latter possible.)
+    """
+
+    def __init__(self, device: str, limits: Limits | None = None) -> None:
         self.device = device
+        self.limits = limits
         self.rows: list[Spent] = []
         self._naming = Naming()
 
@@ -69,8 +83,9 @@ class Profile:
         steps = f"{len(self.rows)} step{'s' * (len(self.rows) != 1)}"
         lines = [f"{steps} in {1e6 * self.seconds:.0f} us on {self.device}"]
         for row in sorted(self.rows, key=lambda r: -r.seconds)[:SHOWN]:
+            share = f" {row.share(self.limits)}" if self.limits is not None else ""
             lines.append(
-                f"  {1e6 * row.seconds:9.1f} us {row.seconds / total:6.1%} {row.rates}  "
+                f"  {1e6 * row.seconds:9.1f} us {row.seconds / total:6.1%} {row.rates}{share}  "
                 f"{row.op} %{row.name}  # {row.where}"
             )
         if len(self.rows) > SHOWN:

@@ -167,7 +167,7 @@ class Session:
         items = feed_items(feed_dict)
         arrays = convert(items)
         prepared = self._prepared(flatten(fetches)[0], [t for t, _ in items])
-        profile = Profile(device.name)
+        profile = Profile(device.name, device.limits())
         prepared.run(arrays, write=False, note=profile.note)
         return profile
 

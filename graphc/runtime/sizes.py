@@ -1,4 +1,4 @@
-"""All dimensions of a program at once, as a tape: what computes their values for the sizes of a run.
+"""All dimensions of a program at once, as a tape that computes their values for the sizes of a run.
 
 Enters: dimensions, as a program comes to need them; each gets a number. Leaves: an array with a
 place for each of them, constants filled in, and rows of instructions over it. A step of training

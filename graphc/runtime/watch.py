@@ -14,9 +14,9 @@ from graphc import config
 from graphc.draw import dot_text
 from graphc.graph import Graph
 from graphc.lower import Lowered, lowered
-from graphc.passes.dump import Writers, requested_dump
 from graphc.plan import Plan
 from graphc.plan_text import counted_steps, listing, step_lines
+from graphc.runtime.dump import Writers, requested_dump
 from graphc.show import show_graph
 
 STAGE_FILES: Writers = {".txt": listing, ".dot": dot_text}

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import matmul_sizes, plain_closure, size_array
 from graphc.runtime.cpu.convolution import Convolution
 from graphc.runtime.cpu.driver_library import contraction_library, cut

@@ -2,11 +2,13 @@
 
 Three training steps are measured against the same step with all sizes declared: the open step at
 that very size, at sizes that come in turn and were met before, and at 1,000 sizes that were not.
-Everything is interleaved, so that figures are ratios of one run; times are lower quartiles, as other work disturbs a run.
+Everything is interleaved, so that figures are ratios of one run. Times are lower quartiles, as
+other work on the machine disturbs a run.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import time
@@ -40,7 +42,7 @@ def dense(sizes: Sequence[int], optimizer: Any) -> Callable[[Any], Any]:
         x = g.placeholder("float32", [batch, sizes[0]], name="x")
         y = g.placeholder("float32", [batch, sizes[-1]], name="y")
         hidden = x
-        for i, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (rows, columns) in enumerate(itertools.pairwise(sizes)):
             weights = rng.normal(0.0, 0.05, (rows, columns)).astype(np.float32)
             hidden = hidden @ g.Variable(weights) + g.Variable(np.zeros(columns, np.float32))
             hidden = hidden if i == len(sizes) - 2 else g.nn.relu(hidden)

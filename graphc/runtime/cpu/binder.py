@@ -15,13 +15,10 @@ microseconds for what takes some microseconds here.
 from __future__ import annotations
 
 import ctypes
-import functools
 import pkgutil
 from collections.abc import Callable
 
-from llvmlite import ir
-
-from graphc.runtime.cpu import walker
+from graphc.runtime.cpu import ir, walker
 from graphc.runtime.cpu.emission import (
     INTEGER,
     POINTER,
@@ -39,6 +36,7 @@ from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.routine import CHUNK, GRAIN, SHARE, WORKSPACE
 from graphc.runtime.cpu.target import host
 from graphc.runtime.memory import ALIGN
+from graphc.runtime.once import once
 from graphc.runtime.sizes import MOST, OPERATIONS
 
 FITS, OVERFLOW, REFUSED, GROWS, MOVES = range(5)
@@ -329,7 +327,7 @@ def emit() -> str:
     return _Binder().emit()
 
 
-@functools.cache
+@once
 def binder() -> Callable[[int], int]:
     """`graphc_bind` of this process: takes the address of a form, gives the status."""
     texts = [(pkgutil.get_data(__package__, name) or b"").decode() for name in SOURCES]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llvmlite import ir
-
 from graphc.affine import affine
 from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import int64
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.elements import count_of
 from graphc.runtime.cpu.emission import Value, integer
 from graphc.runtime.cpu.math.lanes import Lanes, any_lane, intrinsic

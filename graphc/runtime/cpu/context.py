@@ -61,7 +61,9 @@ class Context:
         form = recipe.form.copy()
         for name, array in (("values", values), ("words", self.words), ("starts", starts)):
             form[WORD[name]] = array.ctypes.data
-        self.values, self.starts, self.form = map(memoryview, (values, starts, form))
+        self.values: memoryview[int] = memoryview(values)  # type: ignore[arg-type]
+        self.starts: memoryview[int] = memoryview(starts)  # type: ignore[arg-type]
+        self.form: memoryview[int] = memoryview(form)  # type: ignore[arg-type]
         self._form_address = int(form.ctypes.data)
         self._bind, self._walks = binder(), walker()  # the latter: release, hold
         self._sizes_at = recipe.dimensions.places
@@ -71,6 +73,10 @@ class Context:
         self.block, self.base = np.zeros(0, np.uint8), 0
         self.spare = 0  # runs after which memory that they have not used is given back
         self.views: list[Array | None] = []
+        self.feeds: list[Array | None] = []
+        self.variables: list[Array | None] = []
+        self.entropy: list[Array] = []
+        self.copies: list[Callable[[], Array]] = []
         self.large: list[tuple[int, tuple[int, ...], Any, int]] = []
         self.seen: list[Callable[[], Any]] = []
         self.snapshot: Callable[[], Any] = nothing
@@ -146,8 +152,8 @@ class Context:
 
     def drop(self) -> None:
         """Give the block back; the next run binds anew."""
-        self.views = self.feeds = self.variables = self.entropy = []  # they hold the block
-        self.copies: list[Callable[[], Array]] = []
+        self.views, self.feeds, self.variables = [], [], []  # they hold the block
+        self.entropy, self.copies = [], []
         self.block, self.base, self.key, self.sizes = np.zeros(0, np.uint8), 0, None, None
         self.form[WORD["base"]] = self.form[WORD["length"]] = 0
 
@@ -213,11 +219,11 @@ class Context:
         nodes = feeds + len(recipe.nodes)
         self.feeds, self.variables = views[:feeds], views[feeds:nodes]
         self.entropy = [view for view in views[nodes:given] if view is not None]
-        self.holds = all([view is not None for view in self.variables])
+        self.holds = all(view is not None for view in self.variables)
         results = [None if entry is None else views[entry] for entry, _, _ in recipe.results]
         self.copies = [view.copy for view in results if view is not None]
         self.all_small = len(self.copies) == len(results)
-        self.quick = self.all_small and all([slot is not None for slot in self.feeds])
+        self.quick = self.all_small and all(slot is not None for slot in self.feeds)
         self.large = [
             (i, tuple([self.values[d] for d in entry.shape]), entry.dtype, self.values[entry.bytes])
             for i, entry in enumerate(recipe.entries[given:], given)

@@ -21,7 +21,7 @@ in place. `operands` holds the addresses of A and B. The workspace is aligned to
 
     void store(ptr closure, ptr partial, i64 rows, i64 columns, i64 row, i64 column, i64 batch)
 
-where row i of the tile starts at element i * `tile_width(dtype, target)` of `partial`. `row` and
+where row i of the tile starts at element i * `tile_shape(dtype, target)[0]` of `partial`. `row` and
 `batch` count the places of their axes in row-major order. `columns` may be anything from one to
 the width; what stands behind the last column up to the width is readable, and means nothing.
 `partial` is aligned to 64 bytes. Each element of C is in one tile. Threads call it at once. A

@@ -6,10 +6,9 @@ both arrays one storage, if the old one is not needed any more: then there is no
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from graphc.dims import product
 from graphc.kernel import Kernel
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, advance, integer
 from graphc.runtime.cpu.math.lanes import intrinsic
 from graphc.runtime.cpu.record import Record

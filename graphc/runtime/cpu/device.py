@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from graphc.graph import Graph
 from graphc.lower import lower
+from graphc.runtime.cpu import roofline
 from graphc.runtime.cpu.generate import compile_kernel
 from graphc.runtime.cpu.numerics import CheckedProgram
 from graphc.runtime.cpu.program import CpuProgram
 from graphc.runtime.cpu.reuse import Reuse
 from graphc.runtime.cpu.target import host
+from graphc.runtime.device import Limits
 
 
 class CpuDevice:
@@ -25,3 +27,7 @@ class CpuDevice:
         """A native program for an optimised graph."""
         program = CpuProgram(lower(graph), self._generate, host(), self.threads, check)
         return program if check is None else CheckedProgram(graph, program)
+
+    def limits(self) -> Limits | None:
+        """The peak of arithmetic and the rate of copying, measured once a process."""
+        return roofline.limits()

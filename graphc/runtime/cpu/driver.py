@@ -2,7 +2,7 @@
 
 Enters: a target and a dtype. Leaves: the functions of `contraction.py`. The order of the loops is
 
-    unit                    a batch, a block of columns, a group of row tiles; or a part of k
+    run of units            a batch, a block of columns, some row tiles; or a part of k
       block of k            B packed: columns by k in half of L2
         row tile            A packed if several strips share it: in L1
           strip of columns  one register tile
@@ -13,11 +13,9 @@ that each is stored once, whatever the store makes of it or reads from where it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import AXES
 from graphc.runtime.cpu.emission import (
     INTEGER,
@@ -38,19 +36,18 @@ from graphc.runtime.cpu.emission import (
 )
 from graphc.runtime.cpu.geometry import (
     AS_IT_LIES,
-    BY_ROWS,
     ENTRY,
-    TOGETHER,
-    TURNED,
     WORDS,
     Frame,
     Geometry,
 )
-from graphc.runtime.cpu.packing import Packer, dense, emit_offsets
+from graphc.runtime.cpu.packing import Packer, emit_offsets
+from graphc.runtime.cpu.panels import Panels
 from graphc.runtime.cpu.store import STORE, emit_store_plain
 from graphc.runtime.cpu.target import Target
 
 CHUNKS = 2  # for each thread: units next to each other share what they pack
+FINER, ENOUGH = 2, 32  # how often chunks are halved, and how many units they keep
 POINTERS = [(label, POINTER) for label in ("frame", "workspace", "store", "closure")]
 
 
@@ -107,9 +104,15 @@ class Driver:
         units = frame["units"]
         threads = fetch(builder, launch, integer(1))
         chunks = maximum(builder, integer(1), builder.mul(threads, integer(CHUNKS)))
-        grain = maximum(builder, integer(1), builder.udiv(units, chunks))
+        for _ in range(FINER):
+            finer = builder.mul(chunks, integer(2))
+            many = builder.icmp_signed(">=", units, builder.mul(finer, integer(ENOUGH)))
+            chunks = builder.select(many, finer, chunks)
+        grain = maximum(builder, frame["least"], ceil_divide(builder, units, chunks))
         whole = builder.icmp_signed(">", frame["split"], integer(1))
-        for i, value in enumerate((units, builder.select(whole, integer(1), grain), frame["bytes"])):
+        for i, value in enumerate(
+            (units, builder.select(whole, integer(1), grain), frame["bytes"])
+        ):
             place = builder.gep(launch, [integer(i)], source_etype=INTEGER)
             builder.store(value, place, align=8)
         builder.ret_void()
@@ -122,36 +125,38 @@ class Driver:
         seldom(function)
         sizes, operands, workspace, begin, end, store, closure = arguments
         frame = self._frame(builder, sizes)
-        frame["group_seen"] = frame["part_seen"] = integer(-1)
+        for name in ("group_seen", "run_seen", "part_seen"):
+            frame[name] = integer(-1)
         packs = builder.icmp_signed("!=", frame["pack"], integer(AS_IT_LIES))
         with builder.if_then(packs):
-            self._packed_tables(frame, workspace)
-        with loop(builder, begin, end) as unit:
-            rest = [workspace, store, closure]
-            builder.call(self.functions["unit"], [frame.pointer, *rest, operands, unit])
+            Panels(frame, self.tile, self.functions, workspace).tables()
+        before, head = builder.block, builder.append_basic_block("units")
+        body, after = builder.append_basic_block("run"), builder.append_basic_block("done")
+        builder.branch(head)
+        builder.position_at_end(head)
+        unit = builder.phi(INTEGER)
+        unit.add_incoming(begin, before)
+        builder.cbranch(builder.icmp_signed("<", unit, end), body, after)
+        builder.position_at_end(body)
+        group = builder.urem(unit, frame["groups"])
+        run = minimum(builder, builder.sub(end, unit), builder.sub(frame["groups"], group))
+        run = minimum(builder, run, frame["run"])
+        rest = [workspace, store, closure, operands, unit, run]
+        builder.call(self.functions["unit"], [frame.pointer, *rest])
+        unit.add_incoming(builder.add(unit, run), builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
         builder.ret_void()
 
-    def _packed_tables(self, frame: Frame, workspace: Value) -> None:
-        """The offsets within a packed tile of A."""
-        builder, tile = frame.builder, self.tile
-        by_rows = builder.icmp_signed("==", frame["pack"], integer(BY_ROWS))
-        size = integer(tile.size)
-        across = builder.select(by_rows, size, integer(tile.rows * tile.size))
-        down = builder.select(by_rows, frame["pitch"], size)
-        for name, count, stride in (
-            ("dense", frame["depth"], across), ("rows_packed", integer(tile.rows), down),
-        ):  # fmt: skip
-            table = advance(builder, workspace, frame[name])
-            with loop(builder, integer(0), count) as i:
-                entry = builder.gep(table, [i], source_etype=INTEGER)
-                builder.store(builder.mul(i, stride), entry, align=8)
-
     def _unit(self) -> Any:
-        """A function of (frame, workspace, store, closure, operands, unit)."""
-        labels = [*POINTERS, ("operands", POINTER), ("unit", INTEGER)]
+        """A function of (frame, workspace, store, closure, operands, unit, run).
+
+        It computes some units of the same columns at once.
+        """
+        labels = [*POINTERS, ("operands", POINTER), ("unit", INTEGER), ("run", INTEGER)]
         function, builder, arguments = declare(self.module, "unit", VOID, labels, False)
         seldom(function)
-        pointer, workspace, store, closure, operands, unit = arguments
+        pointer, workspace, store, closure, operands, unit, run = arguments
         frame, width = Frame(builder, pointer), integer(self.tile.width)
         whole = builder.icmp_signed(">", frame["split"], integer(1))
         start = builder.select(whole, builder.mul(unit, frame["share"]), integer(0))
@@ -169,8 +174,12 @@ class Driver:
         frame["columns"] = minimum(
             builder, builder.mul(frame["strips"], width), builder.sub(frame["n"], column)
         )
-        with builder.if_then(builder.icmp_signed("!=", group, frame["group_seen"])):
-            self._rows(frame, workspace, group)
+        other = builder.or_(
+            builder.icmp_signed("!=", group, frame["group_seen"]),
+            builder.icmp_signed("!=", run, frame["run_seen"]),
+        )
+        with builder.if_then(other):
+            self._rows(frame, workspace, group, run)
         self._operands(frame, operands, batch)
         single = builder.icmp_signed("==", frame["blocks"], integer(1))
         seen = builder.icmp_signed("==", part, frame["part_seen"])
@@ -179,18 +188,19 @@ class Driver:
         with loop(builder, integer(0), frame["blocks"]) as block:
             arguments = [pointer, workspace, store, closure, block]
             builder.call(self.functions["block"], arguments)
-        frame["group_seen"], frame["part_seen"] = group, part
+        frame["group_seen"], frame["run_seen"], frame["part_seen"] = group, run, part
         with builder.if_then(whole):
             rest = [pointer, workspace, store, closure, unit]
             builder.call(self.functions["finish"], rest)
         builder.ret_void()
         return function
 
-    def _rows(self, frame: Frame, workspace: Value, group: Value) -> None:
-        """The rows of a group and their offsets."""
+    def _rows(self, frame: Frame, workspace: Value, group: Value, run: Value) -> None:
+        """The rows of a run of groups and their offsets."""
         builder, height = frame.builder, integer(self.tile.rows)
-        row = builder.mul(group, builder.mul(frame["group"], height))
-        rows = minimum(builder, builder.mul(frame["group"], height), builder.sub(frame["m"], row))
+        high = builder.mul(frame["group"], height)
+        row = builder.mul(group, high)
+        rows = minimum(builder, builder.mul(run, high), builder.sub(frame["m"], row))
         here = ceil_divide(builder, rows, height)
         frame["row"], frame["rows"], frame["here"] = row, rows, here
         builder.call(
@@ -260,65 +270,9 @@ class Driver:
 
     def _row_tile(self, frame: Frame, call: Any, at: Any, t: Value) -> None:
         """All strips of one row tile, whose elements of A are packed if that pays."""
-        builder, tile, (workspace, *_), (_, count, *_) = frame.builder, self.tile, call, at
-        rows = advance(builder, workspace, frame["rows_a"])
-        rows = advance(builder, rows, builder.mul(t, integer(tile.rows * ENTRY)))
-        sums = advance(builder, workspace, frame["sums_a"])
-        panel = advance(builder, workspace, frame["panel_a"])
-        a = builder.inttoptr(frame["a"], POINTER)
-        by_rows = builder.icmp_signed("==", frame["pack"], integer(BY_ROWS))
-        turned = builder.icmp_signed("==", frame["pack"], integer(TURNED))
-        with builder.if_then(by_rows):
-            builder.call(self.functions["pack_a"], [panel, a, rows, sums, count, frame["pitch"]])
-        turned, panel = self._turned(frame, (panel, a, rows, sums, count), t, turned)
-        packed = builder.or_(by_rows, turned)
-        tables = [advance(builder, workspace, frame[name]) for name in ("rows_packed", "dense")]
-        left = [
-            builder.select(packed, *pair)
-            for pair in zip([panel, *tables], [a, rows, sums], strict=True)
-        ]
-        self._strips(frame, call, at, t, left)
-
-    def _turned(
-        self, frame: Frame, arguments: Sequence[Value], t: Value, wanted: Value
-    ) -> tuple[Value, Value]:
-        """Whether a row tile of a transposed A is packed, and where: alone or with its neighbours.
-
-        Neighbours are packed with the first of them. Rows that are not dense are left as they lie.
-        """
-        builder, tile = frame.builder, self.tile
-        panel, a, rows, sums, count = arguments
-        place = builder.and_(t, integer(TOGETHER - 1))
-        pitch = builder.mul(frame["pitch"], integer(tile.rows))
-        first = builder.and_(wanted, builder.icmp_signed("==", place, integer(0)))
-        with builder.if_then(first):
-            end = builder.add(t, integer(TOGETHER))
-            whole = builder.icmp_signed("<=", end, frame["here"])
-            start = fetch(builder, rows, integer(0))
-            frame["together"] = integer(0)
-            with builder.if_then(whole):
-                same = dense(builder, rows, integer(0), tile.rows, tile.size)
-                for i in range(1, TOGETHER):
-                    row = integer(i * tile.rows)
-                    step = builder.sub(fetch(builder, rows, row), start)
-                    near = builder.icmp_signed("==", step, integer(i * tile.rows * tile.size))
-                    even = dense(builder, rows, row, tile.rows, tile.size)
-                    same = builder.and_(same, builder.and_(near, even))
-                frame["together"] = builder.zext(same, INTEGER)
-            with builder.if_then(frame.truth("together")):
-                tiles = integer(TOGETHER)
-                where = advance(builder, a, start)
-                builder.call(self.functions["turn_a"], [panel, where, sums, count, tiles, pitch])
-        together = builder.and_(wanted, frame.truth("together"))
-        alone = builder.and_(wanted, builder.not_(together))
-        alone = builder.and_(alone, dense(builder, rows, integer(0), tile.rows, tile.size))
-        with builder.if_then(alone):
-            where = advance(builder, a, fetch(builder, rows, integer(0)))
-            builder.call(
-                self.functions["turn_a"], [panel, where, sums, count, integer(1), pitch]
-            )
-        own = builder.select(together, builder.mul(place, pitch), integer(0))
-        return builder.or_(together, alone), advance(builder, panel, own)
+        workspace, count = call[0], at[1]
+        panels = Panels(frame, self.tile, self.functions, workspace)
+        self._strips(frame, call, at, t, panels.tile(t, count))
 
     def _strips(self, frame: Frame, call: Any, at: Any, t: Value, left: list[Value]) -> None:
         """The register tiles of a row tile; what they share is read before the loop."""

@@ -7,23 +7,24 @@ cuts a product into chunks.
 from __future__ import annotations
 
 import ctypes
-import functools
 import pkgutil
 from collections.abc import Sequence
 
 import numpy as np
-from llvmlite import ir
 
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import NAMES
 from graphc.runtime.cpu.driver import Driver
 from graphc.runtime.cpu.jit import Library, compile_module
 from graphc.runtime.cpu.routine import Launch
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.cpu.tile import Tile
+from graphc.runtime.once import once
 
-SOURCES = ("contraction", "driver", "emission", "geometry", "packing", "store", "tile")
+SOURCES = ("contraction", "driver", "emission", "geometry", "packing", "panels", "store", "tile")
 
-@functools.cache
+
+@once
 def contraction_library(dtype: str, target: Target) -> Library:
     """The driver of a dtype: "float32" or "float64"."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from graphc.dtypes import Array, DType
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import Value
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from llvmlite import ir
+from graphc.runtime.cpu import ir
 
 Value: TypeAlias = Any  # an llvmlite value; the library has no types
 INTEGER = ir.IntType(64)
@@ -46,11 +46,10 @@ def stack_array(builder: ir.IRBuilder, kind: Any, count: int) -> Value:
 
 
 class _Callee:
-    """A pointer as what llvmlite wants to call: it asks the callee for its type."""
+    """A pointer as what a builder calls: it asks the callee for its type."""
 
     def __init__(self, pointer: Value, kind: ir.FunctionType) -> None:
-        self.type, self.function_type = pointer.type, kind
-        self.get_reference = pointer.get_reference
+        self.function_type, self.ref = kind, pointer.ref
 
 
 def call_pointer(
@@ -113,7 +112,8 @@ def collapse(
     one, step = integer(1), strides[0]
     for extent, stride in zip(extents[1:], strides[1:], strict=True):
         step = builder.select(builder.icmp_signed("!=", extent, one), stride, step)
-    even, reach = ir.Constant(ir.IntType(1), 1), step
+    even: Value = ir.Constant(ir.IntType(1), 1)
+    reach = step
     for extent, stride in zip(reversed(extents), reversed(strides), strict=True):
         single = builder.icmp_signed("==", extent, one)
         same = builder.icmp_signed("==", stride, reach)
@@ -246,7 +246,5 @@ def gather(builder: ir.IRBuilder, vectors: list[Value], size: int) -> list[Value
     for lane in (even, odd):
         mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), lane)
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        halves.append(
-            gather(builder, [builder.shuffle_vector(a, b, mask) for a, b in pairs], size)
-        )
+        halves.append(gather(builder, [builder.shuffle_vector(a, b, mask) for a, b in pairs], size))
     return [vector for pair in zip(*halves, strict=True) for vector in pair]

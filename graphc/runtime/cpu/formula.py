@@ -23,12 +23,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from llvmlite import ir
-
 from graphc.dtypes import DType, bool_, float16, float32
 from graphc.kernel import Axis, Store
 from graphc.ops.broadcast import cast_array
-from graphc.runtime.cpu import bounds, loads
+from graphc.runtime.cpu import bounds, ir, loads
 from graphc.runtime.cpu.analysis import Facts, operand_dtype
 from graphc.runtime.cpu.elements import as_array
 from graphc.runtime.cpu.emission import INTEGER, Value, integer

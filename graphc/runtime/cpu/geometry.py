@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import AXES, NAMES
 from graphc.runtime.cpu.emission import (
     INTEGER,
@@ -31,8 +30,10 @@ from graphc.runtime.cpu.emission import (
 from graphc.runtime.cpu.target import Target
 from graphc.runtime.cpu.tile import Tile
 
-GROUP = 96  # row tiles that share a packed block of B, at most
-LEAST_TILES, LEAST_STRIPS = 8, 4  # of a unit, where there are more: packing is shared by them
+RUN = 96  # row tiles that share a packed block of B, at most: units that are computed together
+WAITING = 192  # register tiles whose sums wait for the next block of k, at most
+LEAST_TILES, LEAST_STRIPS = 8, 4  # of a part, where there are more: packing is shared by them
+FEW_TILES = 6  # of a chunk at least
 PACK_STRIPS = 4  # that must share a row tile of A before it is packed
 PERIOD, NEAR = 4096, 256  # bytes after which first caches start over, and how near that is bad
 UNIT_WORK = 4096  # steps of a register tile that are worth a unit: some twenty microseconds
@@ -44,12 +45,13 @@ HEADER = 64  # bytes in front of a workspace: the count of parts that are done
 
 PLACES = ("rows_a", "sums_a", "sums_b", "dense", "rows_packed", "panel_a", "panel_b", "partial")
 DERIVED = (
-    "m", "k", "tiles", "group", "groups", "strips", "parts", "split", "share", "blocks", "depth",
-    "units", "unit_b", "direct", "step_b", "pack", "waits", "pitch", *PLACES, "bytes",
+    "m", "k", "tiles", "group", "groups", "run", "least", "strips", "parts", "split",
+    "share", "blocks", "depth", "units", "unit_b", "direct", "step_b", "pack", "waits", "pitch",
+    *PLACES, "bytes",
 )  # fmt: skip
 UNIT = (  # of the unit that is computed: its place, its operands, its part of k
     "batch", "row", "rows", "here", "column", "columns", "from", "to", "a", "b",
-    "group_seen", "part_seen", "fresh_b", "together",
+    "group_seen", "run_seen", "part_seen", "fresh_b", "together",
 )  # fmt: skip
 WORDS = {name: i for i, name in enumerate((*NAMES, *DERIVED, *UNIT))}
 AS_IT_LIES, BY_ROWS, TURNED = range(3)  # the ways of packing A
@@ -160,7 +162,7 @@ class Geometry:
     ) -> dict[str, Value]:
         """Where things lie in the workspace, its bytes, and the pitch of packed rows of A."""
         tile, waits = self.tile, cut.waits
-        rows = builder.mul(values["group"], integer(tile.rows))
+        rows = builder.mul(builder.mul(values["group"], values["run"]), integer(tile.rows))
         table = builder.mul(values["depth"], integer(ENTRY))
         # A multiple of 64, but not of 128: rows that meet in one cache set are fewer.
         length = builder.mul(values["depth"], integer(tile.size))
@@ -179,9 +181,7 @@ class Geometry:
             "sums_b": table,
             "dense": table,
             "rows_packed": integer(tile.rows * ENTRY),
-            "panel_a": builder.select(
-                nothing, integer(0), builder.select(turned, panels, panel)
-            ),
+            "panel_a": builder.select(nothing, integer(0), builder.select(turned, panels, panel)),
             "panel_b": builder.mul(length, columns),
             "partial": builder.mul(waiting, integer(tile.size)),
         }
@@ -216,7 +216,7 @@ class _Cut:
             builder.icmp_signed("==", self.batches, integer(1)),
             builder.icmp_signed("<=", registers, integer(SPLIT_TILES)),
             builder.icmp_signed("<=", self.strips, integer(self.geometry.most_strips)),
-            builder.icmp_signed("<=", self.tiles, integer(GROUP)),
+            builder.icmp_signed("<=", self.tiles, integer(RUN)),
             builder.icmp_signed(">", registers, integer(0)),
             builder.icmp_signed(">=", self.k, integer(2 * PART)),
         ]
@@ -247,9 +247,6 @@ class _Cut:
         groups = minimum(
             builder, self._ceil(wanted, parts), builder.udiv(self.tiles, integer(LEAST_TILES))
         )
-        groups = maximum(builder, groups, ceil_divide(builder, self.tiles, integer(GROUP)))
-        group = builder.select(whole, self.tiles, self._ceil(self.tiles, groups))
-        groups = self._ceil(self.tiles, group)
         parts = maximum(
             builder, parts,
             minimum(
@@ -259,9 +256,17 @@ class _Cut:
         )  # fmt: skip
         strips = builder.select(whole, self.strips, self._ceil(self.strips, parts))
         parts = self._ceil(self.strips, strips)
+        group = builder.select(whole, self.tiles, one)
+        groups = builder.select(whole, one, self.tiles)
         self.waits = builder.or_(whole, builder.icmp_signed(">", blocks, one))
+        waiting = maximum(builder, one, self._ceil(integer(WAITING), strips))
+        run = builder.select(self.waits, waiting, integer(RUN))
+        run = minimum(builder, maximum(builder, one, groups), run)
+        least = self._ceil(integer(UNIT_WORK), builder.mul(strips, self.k))
+        least = minimum(builder, run, maximum(builder, least, integer(FEW_TILES)))
         return {
             "m": self.m, "k": self.k, "tiles": self.tiles, "group": group, "groups": groups,
+            "run": run, "least": least,
             "strips": strips, "parts": parts, "split": split, "share": share, "blocks": blocks,
             "depth": depth,
             "units": builder.select(

@@ -5,13 +5,11 @@ Enters: IR text. Leaves: the libraries whose functions it declares.
 
 from __future__ import annotations
 
-import functools
-
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.jit import Library, compile_module
 from graphc.runtime.cpu.math import quarter_turns
 from graphc.runtime.cpu.target import Target
+from graphc.runtime.once import once
 
 
 def helpers(code: str, target: Target) -> dict[str, Library]:
@@ -21,7 +19,7 @@ def helpers(code: str, target: Target) -> dict[str, Library]:
     return {quarter_turns.NAME: _quarter_turns(target)}
 
 
-@functools.cache
+@once
 def _quarter_turns(target: Target) -> Library:
     def module() -> str:
         found = ir.Module("helpers")

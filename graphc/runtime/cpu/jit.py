@@ -23,10 +23,10 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
-from llvmlite import ir
 
 from graphc import config
 from graphc.errors import CompileError
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.cache import DiskCache, content_key
 from graphc.runtime.cpu.target import Target
 

@@ -7,7 +7,6 @@ longer, since the next program often is much like the last one.
 
 from __future__ import annotations
 
-import functools
 import re
 import sys
 import warnings
@@ -22,6 +21,7 @@ from graphc.runtime.cpu.jit import Library, compile_module
 from graphc.runtime.cpu.routine import NAME, Routine
 from graphc.runtime.cpu.target import Target
 from graphc.runtime.locks import ForkLock
+from graphc.runtime.once import once
 
 MOST = 128  # libraries that stay without a program
 
@@ -50,7 +50,7 @@ class Linker:
         with self._lock():
             found = self._known.get(key)
             if found is None:
-                library = compile_module(routine.code, target, symbols=_symbols(routine, target))
+                library = compile_module(routine.code, target, symbols=addresses(routine, target))
                 found = self._known[key] = Linked(library, library.address(NAME))
             self._latest.pop(key, None)
             self._latest[key] = found
@@ -59,13 +59,13 @@ class Linker:
         return found
 
 
-def _symbols(routine: Routine, target: Target) -> dict[str, int]:
+def addresses(routine: Routine, target: Target) -> dict[str, int]:
     """The addresses of all that the code declares."""
     found = {n: library.address(n) for n, library in helpers(routine.code, target).items()}
     return found | dict(routine.symbols)
 
 
-@functools.cache
+@once
 def linker() -> Linker:
     """The linker of this process."""
     return Linker()

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llvmlite import ir
-
 from graphc.dims import Dimension
 from graphc.dtypes import DType, int64
 from graphc.kernel import Axis, Store
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.analysis import Place
 from graphc.runtime.cpu.bounds import check, condition_of, needed, size_of
 from graphc.runtime.cpu.elements import (

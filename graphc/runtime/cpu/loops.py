@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import INTEGER, Value, first_lanes, integer
 
 

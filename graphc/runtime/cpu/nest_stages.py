@@ -178,8 +178,8 @@ class _Stages:
                 return size >= 2 * PART
             return isinstance(size, Dim) or size > SHARED
         column = self.facts.strided(axes[-1], part) == 0
-        if not isinstance(points, int):
-            return column
+        if not isinstance(points, int):  # few of them are many parts only where the size is large
+            return column and (not isinstance(size, int) or size * NARROW >= 2 * PART)
         if points >= (NARROW if column else FEW):
             return False
         return not isinstance(size, int) or size * points >= 2 * PART

@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from llvmlite import ir
-
 from graphc.dims import Dim, Dimension, floordiv
 from graphc.dtypes import DType
 from graphc.kernel import Axis, Store
-from graphc.runtime.cpu import loads
+from graphc.runtime.cpu import ir, loads
 from graphc.runtime.cpu.analysis import Facts
 from graphc.runtime.cpu.elements import loaded, vector_of
 from graphc.runtime.cpu.emission import Value, integer, minimum, transpose

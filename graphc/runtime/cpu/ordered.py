@@ -291,12 +291,12 @@ class _Ordered:
 
     def _is_doubtful(self, index: Scalar, size: Dimension) -> bool:
         """Whether an index is data, or a number that a size may not reach."""
-        found = affine(index)
-        if found is None:
+        if index in self.facts.data:
             return True
-        if found.steps:
+        if self.facts.free[index]:
             return False
-        place = found.constant
+        found = affine(index)
+        place = None if found is None else found.constant
         return not (isinstance(place, int) and isinstance(size, int) and 0 <= place < size)
 
     # ------------------------------------------------------------------ sizes

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import AXES
 from graphc.runtime.cpu.emission import (
     INTEGER,
@@ -265,13 +264,11 @@ class Packer:
             self._store(builder, vector, advance(builder, place, step))
 
     def _turned(self, builder: ir.IRBuilder, pieces: list[Value], size: int) -> list[Value]:
-        """The columns of a matrix whose rows are pieces: squares within 128 bits are turned first."""
+        """The columns of a matrix whose rows are pieces; squares within 128 bits come first."""
         square = self.square
         if size == square:
             return transpose(builder, [join(builder, pieces[i::size]) for i in range(size)])
-        groups = [
-            transpose(builder, pieces[i : i + square]) for i in range(0, len(pieces), square)
-        ]
+        groups = [transpose(builder, pieces[i : i + square]) for i in range(0, len(pieces), square)]
         columns = [gather(builder, list(parts), square) for parts in zip(*groups, strict=True)]
         return [vector for parts in zip(*columns, strict=True) for vector in parts]
 

@@ -13,12 +13,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from llvmlite import ir
-
 from graphc.dims import Dimension
 from graphc.dims import product as product_of
 from graphc.dtypes import DType
 from graphc.kernel import Axis, Buffer
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import AXES, NAMES, PLAIN
 from graphc.runtime.cpu.driver_library import contraction_library, tile_shape
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, Value, advance, declare, integer
@@ -121,8 +120,8 @@ class Caller:
         if is_plain:
             kinds = [POINTER, POINTER, *[INTEGER] * 5]
             store = ir.Function(self.module, ir.FunctionType(VOID, kinds), "store_plain")
-        kinds = [("record", POINTER), ("begin", INTEGER), ("end", INTEGER)]
-        _, builder, (record, begin, end) = declare(self.module, NAME, VOID, kinds, True)
+        labels = [("record", POINTER), ("begin", INTEGER), ("end", INTEGER)]
+        _, builder, (record, begin, end) = declare(self.module, NAME, VOID, labels, True)
         sizes = builder.gep(record, [integer(self.first)], source_etype=INTEGER)
         operands = scratch(builder, 2)
         for i, name in enumerate(STARTS):

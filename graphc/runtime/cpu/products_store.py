@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from llvmlite import ir
-
 from graphc.affine import Affine
 from graphc.dims import Dim
 from graphc.kernel import Axis
-from graphc.runtime.cpu import loads
+from graphc.runtime.cpu import ir, loads
 from graphc.runtime.cpu.analysis import COSTS, Facts
 from graphc.runtime.cpu.emission import (
     INTEGER,
@@ -197,7 +195,9 @@ class TileStore:
         for store, value in zip(self.stores, values, strict=True):
             loads.store(point, store, value)
         for part, ahead, writes in self.coming:  # else each row waits for memory in its turn
-            line = loads.advanced(point, loads.pointer(point, part), ahead, part.value[0].type.dtype)
+            line = loads.advanced(
+                point, loads.pointer(point, part), ahead, part.value[0].type.dtype
+            )
             prefetch(builder, line, writes)
 
 

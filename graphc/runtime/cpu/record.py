@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from llvmlite import ir
-
 from graphc.dims import Dim, Dimension
 from graphc.kernel import Buffer
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, Value, declare, fetch, integer
 from graphc.runtime.cpu.routine import FAULT, FIRST, GRAIN, NAME, SHARE, TABLE, WORKSPACE, Fault
 

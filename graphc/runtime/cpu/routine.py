@@ -44,10 +44,7 @@ class Launch(NamedTuple):
 
 
 class Space(NamedTuple):
-    """Workspace of a routine whose units decide their launch themselves: bytes for each chunk.
-
-    `chunks` is how many of them there are at most.
-    """
+    """Workspace of a routine: bytes for each chunk, of which there are `chunks` at most."""
 
     bytes: Dimension
     chunks: int

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.costs import operations
 from graphc.dims import evaluate
 from graphc.dtypes import Array
 from graphc.errors import NumericsError, ShapeError
@@ -155,7 +156,7 @@ class Run:
             for b in touched
             if b in recipe.shapes
         )
-        work = sum(values[recipe.counts[i]] * values[recipe.works[i]] for i in range(begin, end))
+        work = evaluate(operations(kernel), self.environment.sizes)
         note(kernel, seconds, moved, work)
 
     # ------------------------------------------------------------------ the host's

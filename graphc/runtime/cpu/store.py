@@ -6,8 +6,7 @@ results meet the edges of C, so tiles compute whole vectors and know nothing of 
 
 from __future__ import annotations
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import AXES, EXTENTS, PLAIN
 from graphc.runtime.cpu.emission import (
     INTEGER,

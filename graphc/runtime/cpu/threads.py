@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import functools
 import os
 import threading
 import weakref
@@ -24,6 +23,7 @@ from graphc.runtime.cpu.cores import thread_count
 from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.pool_code import MOST_WORKERS, pool_code, sleeps_on_futex
 from graphc.runtime.cpu.target import host
+from graphc.runtime.once import once
 
 BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 FUNCTIONS = ("graphc_parallel_for", "graphc_parallel_for_limited")
@@ -114,7 +114,7 @@ class Pool:
         self._forget()
 
 
-@functools.cache
+@once
 def pool() -> Pool:
     """The pool of this process; the first call makes it, and `start` its threads."""
     return Pool()

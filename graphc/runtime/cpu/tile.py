@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import (
     INTEGER,
     POINTER,

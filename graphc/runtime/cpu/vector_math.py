@@ -17,9 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from llvmlite import ir
-
 from graphc.dtypes import DType
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.math import (
     error_function,
     exponential,

@@ -14,13 +14,13 @@ A launch that fits into one chunk is called directly, others go to the worker po
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.target import host
 from graphc.runtime.cpu.threads import pool
+from graphc.runtime.once import once
 
 FAULT, INDEX, BEGIN, END, LAUNCHES, HEADER = range(6)  # the words
 LAUNCH = 5  # words of a launch
@@ -101,7 +101,7 @@ class Walker(NamedTuple):
     hold: Walk
 
 
-@functools.cache
+@once
 def walker() -> Walker:
     """The walker of this process."""
     library = compile_module(TEXT, host(), symbols=pool().symbols())

@@ -13,7 +13,7 @@ from graphc.graph import Graph
 from graphc.kernel import Buffer, Kernel
 from graphc.lower import lower
 from graphc.plan import Call, Host
-from graphc.runtime.device import Environment
+from graphc.runtime.device import Environment, Limits
 from graphc.runtime.interp.evaluate import run_kernel
 from graphc.runtime.reference.device import apply_oracle
 
@@ -100,3 +100,7 @@ class InterpDevice:
     def compile(self, graph: Graph, check: str | None = None) -> InterpProgram:
         """A program that interprets the graph's kernels."""
         return InterpProgram(graph, check)
+
+    def limits(self) -> Limits | None:
+        """None: it is not after speed."""
+        return None

@@ -21,7 +21,7 @@ from graphc.errors import DeviceError, GraphcError, NumericsError, ShapeError
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import VARIABLE
-from graphc.runtime.device import Environment
+from graphc.runtime.device import Environment, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +179,7 @@ class ReferenceDevice:
     def compile(self, graph: Graph, check: str | None = None) -> ReferenceProgram:
         """A program that runs the graph in NumPy."""
         return ReferenceProgram(graph, check)
+
+    def limits(self) -> Limits | None:
+        """None: it is not after speed."""
+        return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -35,34 +34,39 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def variable_batch(small: bool) -> dict[str, Any]:
-    """1,000 batch sizes through one training step, and its time against a fixed shape's."""
+    """1,000 batch sizes through one training step, and their time against a fixed shape's.
+
+    Sizes come in pairs whose mean is the fixed one, and each pair is measured beside two fixed
+    steps, so that a ratio compares as many rows.
+    """
     workload = WORKLOADS["mlp"]
     sizes = workload.small if small else workload.sizes
     many = 8 if small else 1000
-    data = workload.data(sizes)
-    wide = workload.data(sizes | {"batch": many + 1}).feeds[0]
-    fetches, feeds = training(workload, sizes, data, batched=True)
+    middle = many // 2 + 2
+    wide = workload.data(sizes | {"batch": many + 3})
+    fetches, feeds = training(workload, sizes, wide, batched=True)
     session = g.Session(seed=0)
     run = session.prepare(fetches, list(feeds.values()))
-    batches = np.random.default_rng(0).permutation(np.arange(2, many + 2)).tolist()
-    first = timed(lambda: run(*(array[: batches[0]] for array in wide.values())))
-    start = time.perf_counter()
-    for batch in batches[1:]:
-        run(*(array[:batch] for array in wide.values()))
-    seconds = time.perf_counter() - start
-    fixed = stepper(workload, sizes, data, "fixed")
-    feed = data.feeds[0]
-    count = 2 if small else 20
-    ratios = []
-    for _ in range(3 if small else 15):
-        turns = [
-            statistics.median(timed(step) for _ in range(count))
-            for step in (lambda: run(*feed.values()), lambda: fixed(feed))
-        ]
-        ratios.append(turns[0] / turns[1])
+
+    def feed(batch: int) -> dict[str, Any]:
+        return {name: array[:batch] for name, array in wide.feeds[0].items()}
+
+    own = feed(middle)
+    first = timed(lambda: run(*own.values()))
+    fixed = stepper(workload, sizes, workload.data(sizes | {"batch": middle}), "fixed")
+    for _ in range(3):
+        fixed(own)
+    ratios, opened = [], 0.0
+    distances = np.random.default_rng(0).permutation(np.arange(1, many // 2 + 1)).tolist()
+    for i, distance in enumerate(distances):
+        pair = [feed(middle - distance), feed(middle + distance)]
+        seconds = sum(timed(lambda part=part: run(*part.values())) for part in pair)
+        opened += seconds
+        if i % 2 == 0:
+            ratios.append(seconds / sum(timed(lambda: fixed(own)) for _ in pair))
     return {
-        "compilations": [session.compile_report().count], "ratio": ratios[1:],
-        "first_s": first, "following_mean_s": seconds / (many - 1),
+        "compilations": [session.compile_report().count], "ratio": ratios,
+        "first_s": first, "following_mean_s": opened / many,
     }  # fmt: skip
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
 from graphc.dtypes import DType
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.math.lanes import (
     INT32,
     LABELS,

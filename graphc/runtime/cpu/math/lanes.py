@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.target import Target
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
@@ -245,16 +244,9 @@ def intrinsic(module: ir.Module, name: str, result: Any, arguments: Sequence[Any
     return found or ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
-class _Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no types
-    """A vector constant of equal lanes, in a text that is as short as for one."""
-
-    def _get_reference(self) -> str:
-        return f"splat ({self.constant[0]})"
-
-
 def splat_constant(scalar: Any, count: int) -> Any:
     """A constant in all lanes."""
-    return _Splat(ir.VectorType(scalar.type, count), [scalar] * count)
+    return ir.Constant.splat(scalar, count)
 
 
 def where(condition: Lanes, x: Like, y: Like) -> Lanes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.math import coefficients as table
 from graphc.runtime.cpu.math.double_length import Pair, exact_product, quick_sum
 from graphc.runtime.cpu.math.exponential import LN2, OVERFLOW, UNDERFLOW, exponential_sum

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.math.lanes import INT64, Lanes, any_lane, intrinsic, where
 
 TWO_OVER_PI = int(  # its first 1280 bits behind the point
@@ -60,7 +60,7 @@ def huge_angles(x: Lanes, huge: Lanes, usual: Sequence[Lanes]) -> list[Lanes]:
     return result
 
 
-def _reserve(x: Lanes, element: ir.Type) -> ir.Value:
+def _reserve(x: Lanes, element: ir.Type) -> Any:
     """Room for one value of each lane, once a call of the surrounding function."""
     with x.builder.goto_entry_block():
         return x.builder.alloca(x.shaped(element))
@@ -78,7 +78,9 @@ def _table(module: ir.Module) -> ir.GlobalVariable:
 
 def _function(module: ir.Module) -> ir.Function:
     """`void(x, r, lost, n, lanes)`: reduces an array; zeros are skipped."""
-    found = intrinsic(module, NAME, ir.VoidType(), [POINTER, POINTER, POINTER, POINTER, INT64])
+    found: ir.Function = intrinsic(
+        module, NAME, ir.VoidType(), [POINTER, POINTER, POINTER, POINTER, INT64]
+    )
     found.attributes.add("nounwind")
     return found
 

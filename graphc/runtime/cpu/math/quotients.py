@@ -7,8 +7,7 @@ there are such lanes. The builder then stands behind that block.
 
 from __future__ import annotations
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.math.double_length import exact_product
 from graphc.runtime.cpu.math.lanes import Lanes, any_lane, copysign, where
 

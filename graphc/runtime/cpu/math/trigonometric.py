@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.math import coefficients as table
 from graphc.runtime.cpu.math.double_length import exact_sum, quick_sum
 from graphc.runtime.cpu.math.exponential import TINY
