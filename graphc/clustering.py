@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from graphc.dims import Shape, product
 from graphc.facts import (
     Facts,
+    KnownFacts,
     Read,
     canonical,
     element,
@@ -81,6 +82,7 @@ class Clustering:
         for node in self.nodes:
             if node.op.element is None and node.op.loop is None:
                 self.needed |= {t.node for t in node.inputs}
+        self.known = KnownFacts()
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
         for node in self.nodes:
@@ -122,7 +124,7 @@ class Clustering:
             if node.inputs or node.op.family != "source":
                 self._start(node, "host", (), [Read(t, None, ()) for t in node.inputs])
             return
-        facts = self.facts[node] = facts_of(node, self.trace)
+        facts = self.facts[node] = self.known.of(node, self.views, self.trace)
         if node not in self.needed and (facts.kind == "view" or _is_trivial(facts)):
             depth = 1 + max((self.views.get(t.node, 0) for t in node.inputs), default=0)
             if depth < MOST_VIEWS:

@@ -7,8 +7,8 @@ whose reduced axes are the last of what it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.affine import Affine, affine, place, strides
@@ -97,6 +97,48 @@ def facts_of(node: Node, trace: Trace) -> Facts:
     if kind == "reduction":
         kind, axes, inner = _reduction(axes, reductions[0])
     return Facts(kind, axes, inner, reads, cost)
+
+
+class KnownFacts:
+    """Facts of nodes that look alike are found once: networks repeat themselves.
+
+    Nodes look alike that apply one op, of equal attributes and types, to tensors that are read
+    through views that look alike.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, tuple[Facts, list[int]]] = {}
+
+    def of(self, node: Node, views: Container[Node], trace: Trace) -> Facts:
+        """The facts of a node, over the tensors that it really reads."""
+        leaves: dict[Tensor, int] = {}
+        key = _look(node, views, leaves)
+        known = self._found.get(key)
+        if known is not None:
+            facts, places = known
+            tensors = list(leaves)
+            reads = [
+                replace(read, tensor=tensors[place])
+                for read, place in zip(facts.reads, places, strict=True)
+            ]
+            return replace(facts, reads=tuple(reads))
+        facts = facts_of(node, trace)
+        if all(read.tensor in leaves for read in facts.reads):
+            self._found[key] = facts, [leaves[read.tensor] for read in facts.reads]
+        return facts
+
+
+def _look(node: Node, views: Container[Node], leaves: dict[Tensor, int]) -> Hashable:
+    """All that the facts of a node depend on, and the tensors at the ends, numbered."""
+    operands: list[Hashable] = []
+    for tensor in node.inputs:
+        if tensor.node in views:
+            operands.append(_look(tensor.node, views, leaves))
+        else:
+            number = leaves.setdefault(tensor, len(leaves))
+            operands.append((number, tensor.dtype, tensor.shape))
+    types = tuple([(type.dtype, type.shape) for type in node.types])
+    return node.op, tuple(node.attrs.items()), types, tuple(operands)
 
 
 def facts_in_order(node: Node, trace: Trace) -> Facts:

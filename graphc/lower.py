@@ -10,15 +10,16 @@ is put in place of the read. Within a kernel, readers of one place share one for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from graphc import config
-from graphc.build import assuming, failure
+from graphc.build import assuming
 from graphc.clustering import Group
 from graphc.context import Where
-from graphc.dims import Shape, product
+from graphc.demands import counts, reaches
+from graphc.dims import Shape
 from graphc.dtypes import Array
 from graphc.facts import canonical, element, is_one, loop, significant
 from graphc.fuse import Clusters, clusters
@@ -38,11 +39,10 @@ from graphc.kernel import (
     typed,
 )
 from graphc.ops.random import ENTROPY
-from graphc.ops.shape import RESHAPE
 from graphc.ops.source import CONSTANT, VARIABLE
 from graphc.passes import LOWERING, optimise
 from graphc.places import reshaped
-from graphc.plan import Call, Demand, Host, Plan, Step
+from graphc.plan import Call, Host, Plan, Step
 from graphc.rewriting import rewrite
 from graphc.scalar import Kind, Scalar
 from graphc.show import Naming
@@ -256,7 +256,7 @@ def _step(group: Group, found: Clusters, buffers: _Buffers) -> tuple[Step, froze
 
 def lowered(graph: Graph, fused: bool = True) -> Lowered:
     """The plan of a graph; without fusion (or with GRAPHC_SKIP=fuse) each node has a kernel."""
-    graph = expanded(graph)
+    plain, graph = graph.nodes, expanded(graph)
     found = clusters(graph, fused and "fuse" not in config.skipped_passes())
     buffers = _Buffers(graph)
     inputs = tuple(map(buffers.of, graph.inputs))
@@ -270,20 +270,10 @@ def lowered(graph: Graph, fused: bool = True) -> Lowered:
     constants = tuple(buffers.constants.items())
     plan = Plan(
         inputs, tuple(variables), tuple(entropy), steps, roots,
-        constants=constants, demands=tuple(_demands(nodes)),
+        constants=constants, demands=(*reaches(n for n in plain if n not in fed), *counts(nodes)),
     )  # fmt: skip
     parts = tuple(parts for _, parts in made)
     return Lowered(graph, plan, parts, buffers.known, buffers.naming)
-
-
-def _demands(nodes: Sequence[Node]) -> Iterator[Demand]:
-    """Reshapes whose number of elements only a run can tell."""
-    for node in nodes:
-        if node.op is RESHAPE:
-            before, after = (product(t.shape or ()) for t in (node.inputs[0], node.types[0]))
-            if before != after:
-                rule = "the number of elements must stay the same"
-                yield Demand(before, after, failure(node.op, rule, node.inputs, node.where))
 
 
 def lower(graph: Graph, fused: bool = True) -> Plan:

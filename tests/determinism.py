@@ -19,6 +19,7 @@ import graphc as g
 from graphc.graph import Tensor
 from graphc.runtime.cpu import target, threads
 
+SIZES = ((1, 70001, 1), (10, 40000, 10), (33, 9001, 40), (130, 600, 70), (1, 500, 900))
 Made = tuple[list[Any], dict[Tensor, Any], list[Any]]  # fetches, feeds, variables to look at
 
 

@@ -61,6 +61,7 @@ DEVICES: dict[str, Callable[[Graph], Any]] = {
 }
 SESSIONS = "sessions"  # sessions on both devices, at sizes of several kinds
 SIZES, OTHER_SIZES = 3, (0, 1, 2, 3, 5, 9, 17)
+FIXED = {"searchsorted", "interleave"}  # for other sizes these want other attributes, or values
 USUAL = ("interp",)
 EVERY = (*DEVICES, SESSIONS)
 
@@ -255,7 +256,7 @@ def check(program: Program, on: Sequence[str] = USUAL) -> None:
     _check_devices(compiled, feeds, on)
     if all(step.smooth for step in program.steps):
         _check_gradient(inputs, feeds, fetches, on)
-    if SESSIONS in on:
+    if SESSIONS in on and not any(s.op is not None and s.op.name in FIXED for s in program.steps):
         _check_sessions(inputs, feeds, fetches)
 
 

@@ -285,7 +285,7 @@ def test_sizes_of_batched_products() -> None:
     check = _sized([x, y], [scores, mixed, *g.gradients(g.sum(mixed * mixed), [x, y])])
     tile = Tile.of(host(), "float32")
     sizes = _around(tile.rows), [1, tile.width, tile.width + 1], (0, 1, 3), (0, 1, tile.lanes + 1)
-    for b, (q, k, h, d) in zip(itertools.cycle((2, 1, 0)), itertools.product(*sizes)):  # noqa: B905
+    for b, (q, k, h, d) in zip(itertools.cycle((2, 1, 0)), itertools.product(*sizes)):
         check((b, q, h, d), (b, k, h, d))
 
 
@@ -310,3 +310,51 @@ def test_sizes_of_convolutions(attrs: dict[str, Any]) -> None:
     for index, (c, o) in enumerate(itertools.product(channels, outputs)):
         n, h, width = (0, 1, 2)[index % 3], (5, 6, 9)[index % 3], (4, 7, 5)[index % 3]
         check((n, c, h, width) if first else (n, h, width, c), (3, 2, c, o))
+
+
+# ---------------------------------------------------------------------------- what runs must refuse
+
+
+def _vector(size: int) -> Any:
+    return np.arange(size, dtype=np.float32)
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_an_element_that_is_not_there_is_an_error_with_its_line(device: str, size: int) -> None:
+    x = g.placeholder("float32", [None])
+    late, early = x[2] * 2.0, g.exp(x[-3])
+    slope = g.gradients(x[2], x)
+    with g.Session(device=device) as session:
+        for fetch in (late, early, slope):
+            session.run(fetch, {x: _vector(3)})
+            with pytest.raises(g.ShapeError, match=r"slice: .*out of range(.|\n)*test_devices"):
+                session.run(fetch, {x: _vector(size)})
+            session.run(fetch, {x: _vector(5)})
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_bounds_of_slices_are_clamped(device: str) -> None:
+    x = g.placeholder("float32", [None])
+    fetches = [x[2:4], x[-3:-1], x[7::-2], g.pad(x, [[2, 3]])]
+    with g.Session(device=device) as session:
+        for size in (0, 1, 2, 3, 4, 9):
+            fed = _vector(size)
+            wanted = [fed[2:4], fed[-3:-1], fed[7::-2], np.pad(fed, (2, 3))]
+            for a, b in zip(session.run(fetches, {x: fed}), wanted, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_a_window_that_fits_nowhere_is_an_error_with_its_line(device: str) -> None:
+    x, w = g.placeholder("float32", [None] * 4), g.placeholder("float32", [5, 3, None, 2])
+    fetches = [g.nn.conv2d(x, w), g.nn.max_pool2d(x, 5), g.nn.avg_pool2d(x, 5)]
+    with g.Session(device=device) as session:
+        for fetch in fetches:
+            feeds = {x: np.ones((1, 5, 6, 1))}
+            if fetch is fetches[0]:
+                feeds[w] = np.ones((5, 3, 1, 2))
+            session.run(fetch, feeds)
+            for shape in ((1, 4, 6, 1), (2, 1, 6, 1)):
+                with pytest.raises(g.ShapeError, match=r"window must fit(.|\n)*test_devices"):
+                    session.run(fetch, feeds | {x: np.ones(shape)})

@@ -270,7 +270,7 @@ def test_a_maximum_of_nothing_raises() -> None:
 
 def test_the_first_nan_is_found() -> None:
     x = g.placeholder("float32", [2])
-    rule = r"log: made 1 NaN of 2 values(.|\n)*test_interp"
+    rule = r"sum: made 1 NaN of 1 values(.|\n)*test_interp"  # the kernel that computes the log too
     session = g.Session(device="interp", check="nan")
     with session, pytest.raises(NumericsError, match=rule):
         session.run(g.sum(g.log(x) * 2), {x: [-1, 1]})
