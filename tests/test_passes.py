@@ -32,13 +32,13 @@ from graphc.ops.shape import reshape, transpose
 from graphc.ops.source import Variable, constant, full_of, placeholder
 from graphc.passes import PIPELINE, optimise
 from graphc.passes.differentiate import differentiate
-from graphc.runtime.dump import dumper, requested_dump
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.merge_common import merge_common
 from graphc.passes.remove_dead import remove_dead
 from graphc.passes.simplify_algebra import simplify_algebra
 from graphc.passes.stabilise import stabilise
 from graphc.rewriting import Rewriter, rewrite
+from graphc.runtime.dump import dumper, requested_dump
 from tests.passes_support import apply, run
 
 assert graphc.ops  # installs the operators

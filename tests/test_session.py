@@ -191,9 +191,9 @@ def test_memory_stays_flat(fresh):
             gc.collect()
 
         tracemalloc.start()  # before the warm-up, so that what it holds may be replaced
-        runs(150 if fresh else 300)  # each fresh one is compiled
+        runs(300)
         before = tracemalloc.get_traced_memory()[0]
-        runs(250 if fresh else 1000)
+        runs(300 if fresh else 1000)  # each fresh one is compiled
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
     assert grown < 100_000
