@@ -39,6 +39,11 @@ def limits() -> Limits:
     return Limits(_operations(host()), _bytes())
 
 
+def _chains(target: Target) -> int:
+    """How many multiply-adds that wait for nothing hide the latency of one."""
+    return 24 if target.registers >= 32 else 12
+
+
 def _code(target: Target) -> ir.Module:
     """Independent chains of multiply-adds; what they end in is stored, so that they are done."""
     module = ir.Module("roofline")
@@ -46,8 +51,7 @@ def _code(target: Target) -> ir.Module:
     vector = ir.VectorType(ir.FloatType(), lanes)
     arguments = [("context", POINTER), ("begin", INTEGER), ("end", INTEGER)]
     _, builder, [context, begin, _] = declare(module, "chains", VOID, arguments, True)
-    step = ir.Constant(vector, [0.5] * lanes)
-    count = 24 if target.registers >= 32 else 12
+    step, count = ir.Constant(vector, [0.5] * lanes), _chains(target)
     entry, body = builder.block, builder.append_basic_block("body")
     done = builder.append_basic_block("done")
     builder.branch(body)
@@ -74,11 +78,10 @@ def _operations(target: Target) -> float:
     threads, lanes = pool().threads, target.lanes(32)
     kept = np.zeros(4 * threads * lanes, np.float32)
     address = kept.ctypes.data_as(ctypes.c_void_p).value
-    count = 24 if target.registers >= 32 else 12
     seconds = _quickest(
         lambda: pool().parallel_for(library.address("chains"), address, 4 * threads, 1)
     )
-    return 2.0 * 4 * threads * lanes * count * TURNS / seconds
+    return 2.0 * 4 * threads * lanes * _chains(target) * TURNS / seconds
 
 
 def _bytes() -> float:
