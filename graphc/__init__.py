@@ -63,6 +63,7 @@ from graphc.ops.arith import (
     true_divide,
 )
 from graphc.ops.arrange import flip, pad, repeat, roll, tile
+from graphc.ops.branch import ifelse
 from graphc.ops.broadcast import broadcast_to, cast, sum
 from graphc.ops.compare import (
     equal,
@@ -137,6 +138,7 @@ from graphc.ops.powers import cbrt, float_power, hypot, pow, power, reciprocal, 
 from graphc.ops.recompute import checkpoint
 from graphc.ops.reduce import all, any, argmax, argmin, count_nonzero, max, mean, min, prod
 from graphc.ops.rounding import ceil, fix, floor, rint, round, trunc
+from graphc.ops.scan import scan
 from graphc.ops.select import clip, fmax, fmin, maximum, minimum, nan_to_num, where
 from graphc.ops.shape import expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
 from graphc.ops.sorting import argsort, searchsorted, sort, top_k
@@ -152,6 +154,7 @@ from graphc.ops.state import (
     scatter_sub,
     scatter_update,
 )
+from graphc.ops.steps import until
 from graphc.ops.trigonometric import (
     acos,
     acosh,
@@ -178,6 +181,7 @@ from graphc.ops.trigonometric import (
     tan,
     tanh,
 )
+from graphc.ops.while_loop import while_loop
 from graphc.pictures import draw
 from graphc.runtime.devices import devices
 from graphc.runtime.function import function, install, jit
@@ -312,6 +316,7 @@ __all__ = [
     "group",
     "hypot",
     "identity",
+    "ifelse",
     "inf",
     "init",
     "inner",
@@ -387,6 +392,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scan",
     "scatter_add",
     "scatter_sub",
     "scatter_update",
@@ -430,9 +436,11 @@ __all__ = [
     "uint32",
     "uint64",
     "unstack",
+    "until",
     "var",
     "vdot",
     "where",
+    "while_loop",
     "zeros",
     "zeros_like",
 ]

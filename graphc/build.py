@@ -129,7 +129,7 @@ def _listed(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
-def _bound(type: TensorType) -> str:
+def bound(type: TensorType) -> str:
     """A type for errors: in a run, with the values of its sizes (`f32[batch=32,784]`)."""
     assumptions = ASSUMPTIONS.get()
     if assumptions is None or type.shape is None or type.is_static:
@@ -158,7 +158,7 @@ def failure(op: Op, rule: str, inputs: Sequence[Tensor], where: Where | None = N
     text = f"{op.name}: {rule}"
     if inputs:
         text += ", got " + _listed(
-            [f"{n}: {_bound(t.type)}" for n, t in zip(names, inputs, strict=True)]
+            [f"{n}: {bound(t.type)}" for n, t in zip(names, inputs, strict=True)]
         )
     notes = [
         f"{n} is {describe(t)}"

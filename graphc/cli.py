@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from graphc import demo, doctor
@@ -56,7 +55,7 @@ def _draw(options: argparse.Namespace) -> int:
     target = Target.of(options.target)
     format = check_request(options.output, options.depth)
     check_stage(options.stage)
-    form = form_at(fetches_of(target), options.stage)
+    form = form_at(fetches_of(target), options.stage, device=options.device)
     _note_closed(form, options.stage)
     path = Path(options.output)
     path.write_bytes(picture(form, format, options.depth, target.name))
@@ -69,7 +68,8 @@ def _draw(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     check_stage(options.stage)
-    form = form_at(fetches_of(Target.of(options.target)), options.stage)
+    fetches = fetches_of(Target.of(options.target))
+    form = form_at(fetches, options.stage, device=options.device)
     _note_closed(form, options.stage)
     written = listing(form)
     if not sys.stdout.isatty():
@@ -78,7 +78,7 @@ def _show(options: argparse.Namespace) -> int:
     text = Text(written)
     text.highlight_regex(r"   # .*", "dim")
     text.highlight_regex(r"%[\w./:-]*\w", "cyan")
-    text.highlight_regex(r"(?m)^(plan:|kernel|host|return|update)(?= )", "bold")
+    text.highlight_regex(r"(?m)^(plan|kernel|host|return|update)(?= )", "bold")
     _out().print(text, end="")
     return 0
 
@@ -107,13 +107,13 @@ def _print_value(value: Any, name: str) -> None:
 
 
 def _devices(options: argparse.Namespace) -> int:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("device", "usable", "model", "how, or why not"):
-        table.add_column(column, overflow="fold")
+    console = _out()
     for device in devices():
-        usable = Text("yes", "green") if device.usable else Text("no", "yellow")
-        table.add_row(Text(device.name), usable, Text(device.model), Text(device.reason))
-    Console(highlight=False).print(table)
+        mark = ("usable", "green") if device.usable else ("not usable", "yellow")
+        line = (f"{device.name:<10} ", "bold"), mark, f": {device.model} ({device.reason})"
+        console.print(Text.assemble(*line))
+        for detail in device.details():
+            console.print(Text(f"{'':<10} {detail}"))
     return 0
 
 
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     for made in (draw_parser, show_parser):
         made.add_argument("target", metavar="FILE.py:NAME", help="a tensor, update, or nesting")
         made.add_argument("--stage", default="source", help=", ".join(STAGES) + " (source)")
+        made.add_argument("--device", metavar="NAME", help='where it runs, for stage "fused"')
     draw_parser.add_argument(
         "-o", "--output", default="graph.svg", metavar="FILE",
         help=f"ends in {', '.join('.' + s for s in SUFFIXES)} (graph.svg)",

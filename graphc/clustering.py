@@ -2,8 +2,8 @@
 
 Enters: a graph without composites. Leaves: `Clustering`: each node with a formula in a group, or
 looked through by its readers (views, numbers). Groups are joined going through the nodes in order.
-Levels keep them free of cycles: a group stands above all groups that it reads, and may rise only
-while nothing reads it.
+Levels keep them free of cycles: a group stands above all groups that it reads. So what stands no
+higher than a group cannot read it, and the group may rise above that, with all that read it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from graphc.facts import (
     goes,
     in_order,
     significant,
+    unseen,
 )
 from graphc.graph import Graph, Node, Tensor
 from graphc.kernel import Index, Number, Source, guarded, typed
@@ -34,6 +35,8 @@ MOST_VIEWS = 16  # through which an operand is read
 CHEAP = 4  # element operations: less are rather done twice than stored
 TRIVIAL = 16  # for what is made of numbers alone
 MOST_COST = 400  # of all formulas of a group
+MOST_RAISED = 64  # groups that rise when one does
+PREFERRED = {"product": 2, "row": 1}  # to join, of groups of one level
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +51,7 @@ class Group:
     roles: dict[Node, str] = field(default_factory=dict)
     reads: set[Tensor] = field(default_factory=set)
     cost: int = 0
-    consumed: bool = False  # whether another group reads it
+    readers: dict[Group, None] = field(default_factory=dict)  # the groups that read it
     heavy: bool = False  # too costly to be computed in several passes over a row
     given_up: bool = False  # its readers compute it
 
@@ -79,14 +82,22 @@ class Clustering:
         self.views: dict[Node, int] = {}  # how many views lie behind
         self.fused = fused
         self.needed = {t.node for t in graph.roots} if fused else set(self.nodes)
-        for node in self.nodes:
-            if node.op.element is None and node.op.loop is None:
-                self.needed |= {t.node for t in node.inputs}
+        self._need()
         self.known = KnownFacts()
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
         for node in self.nodes:
             self.add(node)
+
+    def _need(self) -> None:
+        """Note what host calls read, and what is looked into at indices that are data."""
+        numbers: set[Node] = set()  # and what is made of them alone
+        for node in self.nodes:
+            if node.op.element is None and node.op.loop is None:
+                self.needed |= {t.node for t in node.inputs}
+            elif node.op.element is not None and all(t.node in numbers for t in node.inputs):
+                numbers.add(node)
+            self.needed |= {n for n in unseen(node, numbers) if n not in self.fed}
 
     # ------------------------------------------------------------------ reading through views
 
@@ -181,17 +192,38 @@ class Clustering:
     def _consume(self, producers: Iterable[Group], by: Group) -> None:
         for group in producers:
             if group is not by:
-                group.consumed = True
+                group.readers[by] = None
 
     def _candidates(self, facts: Facts) -> list[Group]:
         """The groups that may take a node without making a cycle, the highest first."""
         producers = self._producers(facts.reads)
-        ranked = sorted(producers, key=lambda g: (g.level, g.kind == "product"), reverse=True)
+        ranked = sorted(producers, key=lambda g: (g.level, PREFERRED.get(g.kind, 0)), reverse=True)
         return [
             group
             for group in ranked
-            if all(o is group or o.level < group.level or not group.consumed for o in producers)
+            if not group.readers or self._raised(group, producers) is not None
         ]
+
+    def _raised(self, group: Group, below: Iterable[Group]) -> dict[Group, int] | None:
+        """The new levels of a group that is to stand above others, and of those that rise with it.
+
+        None where one of the others may read the group, or where too many would rise.
+        """
+        others = [other for other in below if other is not group]
+        top = max((other.level for other in others), default=0)
+        if group.readers and top > group.level:
+            return None
+        levels = {group: max(group.level, top + 1)} if top >= group.level else {}
+        waiting = list(levels)
+        while waiting:
+            current = waiting.pop()
+            for reader in current.readers:
+                if levels.get(reader, reader.level) <= levels[current]:
+                    levels[reader] = levels[current] + 1
+                    waiting.append(reader)
+            if len(levels) > MOST_RAISED:
+                return None
+        return levels
 
     def _fits(self, facts: Facts, group: Group) -> bool:
         """Whether a group stays small enough to compile quickly."""
@@ -204,7 +236,8 @@ class Clustering:
 
     def _join(self, node: Node, facts: Facts, group: Group, role: str) -> None:
         producers = self._producers(facts.reads)
-        group.level = max([group.level, *(1 + g.level for g in producers if g is not group)])
+        for raised, level in (self._raised(group, producers) or {}).items():
+            raised.level = level
         if facts.kind == "row":
             group.kind, group.inner = "row", facts.inner
         group.members.append(node)

@@ -229,6 +229,11 @@ def is_arithmetic(formula: Scalar) -> bool:
 # ---------------------------------------------------------------------------- rewriting
 
 
+def substituted(formula: Scalar, places: Mapping[Axis, Scalar]) -> Scalar:
+    """The formula with other formulas for the positions of some axes."""
+    return _Rewriting(places, lambda axes: axes).formula(formula)
+
+
 class _Rewriting:
     """Formulas with other formulas for positions, and other axes for reductions."""
 
@@ -240,6 +245,12 @@ class _Rewriting:
         self.places, self.axes = places, axes
         self._made: dict[Scalar, Scalar] = {}
         self._indices: dict[Scalar, Scalar] = {}
+
+    def formula(self, formula: Scalar) -> Scalar:
+        """A formula, rewritten."""
+        for part in walk(formula):
+            self._made[part] = self._formula(part)
+        return self._made[formula]
 
     def kernel(self, kernel: Kernel) -> Kernel:
         """The kernel, rewritten."""

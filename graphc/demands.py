@@ -7,15 +7,57 @@ not decide: devices hold them against the sizes of a run before anything is read
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from graphc.build import failure
 from graphc.dims import Dim, Dimension, Shape, derived, product
-from graphc.graph import Node
+from graphc.graph import Body, Graph, Node, bodies, outputs_of
+from graphc.ops.branch import BRANCH
+from graphc.ops.loop import LOOP, rows_of
 from graphc.ops.shape import RESHAPE
 from graphc.ops.slicing import SLICE, SLICE_UPDATE, UNSLICE
 from graphc.plan import Demand
+from graphc.rewriting import Rewriter
 
 WINDOWED = {"conv2d", "max_pool2d", "avg_pool2d", "max_pool2d_place"}  # over images, x
+
+
+def unconditional(graph: Graph) -> Iterator[Node]:
+    """All nodes, and those inside of loops, but not those of the sides of branches."""
+    for node in graph.nodes:
+        yield node
+        if node.op is not BRANCH:
+            for body in bodies(node).values():
+                yield from unconditional(body.graph)
+
+
+def with_demands(graph: Graph) -> Graph:
+    """The graph with what each side of a branch demands noted in its node: it may not be taken."""
+    rewriter, changed = Rewriter(), False
+    for node in graph.nodes:
+        current = rewriter.visit(node)
+        found: dict[str, Any] = {}
+        for name, body in bodies(node).items():
+            inner = with_demands(body.graph)
+            if inner is not body.graph:
+                found[name] = Body(inner)
+        if node.op is BRANCH:
+            sides = (node.attrs["then"].graph, node.attrs["otherwise"].graph)
+            found["demands"] = tuple(tuple(reaches(unconditional(side))) for side in sides)
+        if found:
+            attrs, changed = {**node.attrs, **found}, True
+            rewriter.replace(
+                node,
+                outputs_of(
+                    Node(
+                        node.op, current.inputs, attrs, node.types, node.name, node.scope,
+                        node.where, node.settled, True,
+                    )
+                ),
+            )  # fmt: skip
+    if not changed:
+        return graph
+    return graph.with_roots([rewriter.resolve(t) for t in graph.roots])
 
 
 def counts(nodes: Iterable[Node]) -> Iterator[Demand]:
@@ -36,6 +78,31 @@ def reaches(nodes: Iterable[Node]) -> Iterator[Demand]:
         elif node.op.name in WINDOWED and node.attrs["padding"] != "SAME":
             for count in (node.types[0].shape or ())[1:3]:
                 yield from _at_least(node, count, 1, "the window must fit into the padded image")
+        elif node.op is LOOP:
+            yield from _steps(node)
+
+
+def _steps(node: Node) -> Iterator[Demand]:
+    """Each sequence must have rows for all steps of a loop."""
+    length = node.attrs["length"]
+    if isinstance(length, Dim) and not _is_size(length):
+        yield from _at_least(node, length, 0, "the number of steps must not be negative")
+    for tensor, walk in zip(node.inputs, node.attrs["reads"], strict=False):
+        shape = tensor.shape or ()
+        needed = rows_of(walk, length, shape)
+        if needed != shape[0]:
+            needed = needed * derived("min", 1, length)  # no step needs no row
+            rule = f"the sequence {tensor.node.label} must have a row for each step"
+            yield from _at_least(node, shape[0], needed, rule)
+
+
+def _is_size(length: Dim) -> bool:
+    """Whether it is the size of something, or the least of some: never negative."""
+    term = length.as_derived()
+    if term is not None and term.function == "min":
+        return all(isinstance(a, int) or _is_size(a) for a in term.args)
+    symbol = length.as_symbol()
+    return symbol is not None and symbol.source is None
 
 
 def _demand(node: Node, left: Dimension, right: Dimension, rule: str) -> Iterator[Demand]:
@@ -49,13 +116,19 @@ def _at_least(node: Node, size: Dimension, least: Dimension, rule: str) -> Itera
 
 
 def _ends(node: Node, lengths: Shape, shape: Shape) -> Iterator[Demand]:
-    """Of lengths that are numbers, as in x[3]: those that are not have been clamped."""
+    """What is not empty must begin and end inside."""
     rows = zip(shape, node.attrs["starts"], lengths, node.attrs["steps"], strict=True)
     for axis, (size, start, length, step) in enumerate(rows):
-        if isinstance(length, Dim) or length == 0:
+        if length == 0 or isinstance(step, Dim):  # as in a diagonal, which is where it says
             continue
         last = start + (length - 1) * step
         low, high = (start, last) if step > 0 else (last, start)
-        rule = f"index {high} is out of range for axis {axis}, which must have {high + 1} elements"
-        yield from _at_least(node, low, 0, f"index {low} is out of range for axis {axis}")
-        yield from _at_least(node, size, high + 1, rule)
+        if not isinstance(length, Dim):
+            yield from _at_least(node, low, 0, f"index {low} is out of range for axis {axis}")
+            wanted = f"axis {axis}, which must have {high + 1} elements"
+            yield from _at_least(node, size, high + 1, f"index {high} is out of range for {wanted}")
+        elif size != high + 1 or low != 0:
+            some = derived("min", 1, length)
+            rule = f"axis {axis} must have as many elements as are read"
+            yield from _at_least(node, low * some, 0, rule)
+            yield from _at_least(node, size, (high + 1) * some, rule)

@@ -18,6 +18,8 @@ from graphc.draw.render import INSTALL
 from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.target import host
 from graphc.runtime.devices import opencl_devices, processor
+from graphc.runtime.opencl.drivers import advice
+from graphc.runtime.opencl.platforms import look
 
 ANSWER = 42
 PROGRAM = f"define i64 @answer() {{ ret i64 {ANSWER} }}"
@@ -69,12 +71,14 @@ def _native() -> Finding:
 
 
 def _opencl() -> Finding:
-    found = opencl_devices()
-    if isinstance(found, str):
-        return Finding("OpenCL", False, f"{found}; no device of graphc uses it yet")
-    names = ", ".join(device.name.strip() for device in found)
-    count = f"{len(found)} device{'s' * (len(found) > 1)}"
-    return Finding("OpenCL", True, f"{count}: {names}; no device of graphc uses it yet")
+    listing = look()
+    missing = advice(listing)
+    if not listing.devices:
+        return Finding("OpenCL", False, f"{listing.reason}; {missing}")
+    listed = opencl_devices(listing)
+    names = ", ".join(f"{d.name} {d.model}" if d.usable else str(d) for d in listed)
+    usable = any(device.usable for device in listed)
+    return Finding("OpenCL", usable, f"{names}; {missing}" if missing else names)
 
 
 def _dot() -> Finding:

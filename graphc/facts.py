@@ -152,6 +152,51 @@ def facts_in_order(node: Node, trace: Trace) -> Facts:
     return Facts("opaque", found.axes, 0, tuple(_read(part) for part in reads), 0)
 
 
+def unseen(node: Node, numbers: Container[Node]) -> list[Node]:
+    """The operands that an op looks into at data, and whose bounds its reads would not show.
+
+    Devices find an index out of range where they read. Through a slice or another shape they would
+    read elsewhere, and of what is made of `numbers` alone nothing at all: such operands are stored.
+    """
+    if node.op.family != "opaque" or node.op.element is None:
+        return []
+    values = element(node, [_plain(t) for t in node.inputs], axes_over(_shape(node))[1])
+    found = []
+    for part in walk(*values):
+        if part.primitive == "read" and (data := [i for i in part.operands if _is_data(i)]):
+            tensor = part.value[0]
+            if not _shows(tensor, part.operands, data, numbers):
+                found.append(tensor.node)
+    return found
+
+
+def _plain(tensor: Tensor) -> Source:
+    """A tensor that is read where it is."""
+    return Source(
+        tensor.type,
+        lambda index: Scalar("read", index, (tensor, None)),
+        lambda index, outside: Scalar("read", index, (tensor, outside)),
+    )
+
+
+def _is_data(index: Scalar) -> bool:
+    return any(part.primitive == "read" for part in walk(index))
+
+
+def _shows(tensor: Tensor, index: Index, data: Sequence[Scalar], numbers: Container[Node]) -> bool:
+    """Whether what is read behind views has the data for indices, along axes of equal sizes."""
+    sizes = [(i, n) for i, n in zip(index, tensor.shape or (), strict=True) if i in data]
+    while tensor.node.op.family == "view" and tensor.node.op.element is not None:
+        value = element(tensor.node, [_plain(t) for t in tensor.node.inputs], canonical(index))[0]
+        if value.primitive != "read" or value.value[1] is not None:
+            break  # no mere view: it is stored
+        tensor, index = value.value[0], value.operands
+    if tensor.node in numbers:
+        return False
+    shown = list(zip(index, tensor.shape or (), strict=True))
+    return all(any(i is j and bool(n == size) for j, n in shown) for i, size in sizes)
+
+
 def _shape(node: Node) -> Shape:
     shape = node.types[0].shape
     assert shape is not None

@@ -33,9 +33,11 @@ from graphc.clustering import (
 from graphc.dims import product
 from graphc.facts import Facts, Read, goes, in_order, significant
 from graphc.graph import Graph, Node
+from graphc.kernel import walk
 
 FREE = 2  # element operations that any number of readers rather do than read what is stored
 AGAIN = 24  # and those to make a value again from the one array that others are made of too
+FEW = 4  # elements to each that is looked at, from which on the others are not stored for it
 Use: TypeAlias = "tuple[Node, Read]"  # who reads, and how
 
 
@@ -75,20 +77,21 @@ class _Dissolving:
 
     def run(self) -> None:
         """Readers come first, so that a chain goes up into its last reader."""
+        if not self.fusion.fused:
+            return
         for group in sorted(self.fusion.groups, key=lambda g: g.level, reverse=True):
             if group.kind not in ("map", "row") or group.heavy:
                 continue
-            if self.fusion.needed & set(group.members):
-                continue
+            needed = not self.fusion.needed.isdisjoint(group.members)
             uses = [use for member in group.members for use in self.uses.get(member, [])]
             users = self.users(u for u in uses if self.fusion.group_of.get(u[0]) is not group)
-            if len(users) == 1 and self.absorb(group, users[0], uses):
+            if len(users) == 1 and self.absorb(group, users[0], uses, needed):
                 continue
-            if users and group.kind == "map" and self.is_free(group, uses):
+            if users and not needed and group.kind == "map" and self.is_free(group, uses):
                 self.inline(group, users)
 
-    def absorb(self, group: Group, user: Group, uses: Sequence[Use]) -> bool:
-        """Move a group into the only one that reads it."""
+    def absorb(self, group: Group, user: Group, uses: Sequence[Use], needed: bool) -> bool:
+        """Move a group into the only one that reads it; what is `needed` stays stored there."""
         small = user.cost + group.cost <= MOST_COST and len(user.reads | group.reads) <= MOST_READS
         if user.kind == "host" or not small or self.is_operand(uses):
             return False
@@ -97,7 +100,11 @@ class _Dissolving:
         ):
             self.move(group, user)
             return True
-        if group.kind == "map" and (group.cost <= CHEAP or self.computes_once(group, uses)):
+        if (
+            not needed
+            and group.kind == "map"
+            and (group.cost <= CHEAP or self.computes_once(group, uses))
+        ):
             self.inline(group, [user])
             return True
         return False
@@ -106,6 +113,20 @@ class _Dissolving:
         """Whether a product reads it again and again, or something looks into it."""
         kinds = {self.facts[node].kind if node in self.facts else "host" for node, _ in uses}
         return not kinds.isdisjoint(("product", "opaque", "host"))
+
+    def is_sparse(self, node: Node, read: Read) -> bool:
+        """Whether an op looks at few of the elements only: at one for each of its own points."""
+        facts = self.facts.get(node)
+        if facts is None or facts.kind != "opaque" or read.tensor.shape is None:
+            return False
+        moving = {part.value for part in walk(*read.index) if part.primitive == "position"}
+        rest, points = list(significant(read.tensor.shape)), significant(facts.space)
+        if not moving <= set(facts.axes) or any(rest.count(n) < points.count(n) for n in points):
+            return False
+        for size in points:
+            rest.remove(size)
+        left = product(rest)
+        return not isinstance(left, int) or left >= FEW
 
     def is_aligned(self, use: Use, group: Group, user: Group) -> bool:
         """Whether the reader's loops pass the group's values one by one."""
@@ -188,13 +209,15 @@ class _Dissolving:
             for node in group.members
             if node in stored
             and node not in self.fusion.needed
-            and not self.is_operand(self.uses[node])
+            and not self.is_operand(u for u in self.uses[node] if not self.is_sparse(*u))
         }
         made_of = {}
         for node in group.members:
             if node in may_go and (found := self.sources(node, group, stored - may_go)):
                 made_of[node] = found
         for base in dict.fromkeys(whole for whole, _ in made_of.values()):
+            if base not in group.members and base not in stored and base in self.fusion.group_of:
+                continue  # it is made again itself: a chain of these would be made from its start
             dropped = [node for node, (whole, _) in made_of.items() if whole is base]
             is_new = base in group.members and base not in stored
             if len(dropped) > is_new:
@@ -207,12 +230,15 @@ class _Dissolving:
     ) -> tuple[Node, set[Node]] | None:
         """The one whole array that a member is cheaply made of, and the values a row beside it."""
         cost, whole, rows = 0, set[Node](), set[Node]()
+        looked_into = any(self.is_sparse(*use) for use in self.uses[node])
         stack, seen = [node], {node}
         while stack:
             current = stack.pop()
             facts = self.facts[current]
             cost += facts.cost
             if facts.kind != "map" or cost > AGAIN:
+                return None
+            if looked_into and not self.is_in_place(facts, group):
                 return None
             for other in dict.fromkeys(r.tensor.node for r in facts.reads):
                 if other in seen:
@@ -227,6 +253,17 @@ class _Dissolving:
                 elif product(other.types[0].shape or ()) == product(group.space):
                     whole.add(other)
         return (whole.pop(), rows) if len(whole) == 1 else None
+
+    def is_in_place(self, facts: Facts, group: Group) -> bool:
+        """Whether whole arrays are read at the reader's index, so that they have its bounds."""
+        steps = in_order(facts.axes)
+        for read in facts.reads:
+            shape = read.tensor.shape or ()
+            if group.roles.get(read.tensor.node) == "row" or product(shape) != product(group.space):
+                continue
+            if significant(shape) != significant(facts.space) or not goes(read, steps):
+                return False
+        return True
 
 
 def _ordered(

@@ -195,6 +195,34 @@ class Graph:
         return graph
 
 
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A graph inside of a control node, one of its attributes: what a loop or a branch does.
+
+    The graph's inputs are parameters; it reads nothing else. Compared by identity.
+    """
+
+    graph: Graph
+
+    def __repr__(self) -> str:
+        return f"<body of {len(self.graph.nodes)} nodes>"
+
+
+def bodies(node: Node) -> dict[str, Body]:
+    """The graphs inside of a node, by the names of their attributes."""
+    if node.op.family != "control":
+        return {}
+    return {name: value for name, value in node.attrs.items() if isinstance(value, Body)}
+
+
+def nested(graph: Graph) -> Iterator[Node]:
+    """All nodes, and those of the graphs inside of them."""
+    for node in graph.nodes:
+        yield node
+        for body in bodies(node).values():
+            yield from nested(body.graph)
+
+
 def topological(
     roots: Iterable[Tensor], stops: frozenset[Tensor] | set[Tensor] = frozenset()
 ) -> list[Node]:

@@ -37,7 +37,8 @@ _RENAMED = {
     "self_adjoint_eig": "linalg.eigh", "qr": "linalg.qr", "inv": "linalg.inv",
     "det": "linalg.det", "solve": "linalg.solve", "conv2d": "nn.conv2d",
     "disconnected_grad": "stop_gradient", "zero_grad": "stop_gradient", "Rop": "jvp",
-    "recompute_grad": "checkpoint",
+    "recompute_grad": "checkpoint", "cond": "ifelse", "map_fn": "scan", "map": "scan",
+    "foldl": "scan", "foldr": "scan",
     "verify_grad": "check_gradient", "range": "arange",
 }  # fmt: skip
 """Where the same function, or the one to use, stands under another name."""
@@ -49,6 +50,8 @@ MODULE: Mapping[str, str] = {
     "initialize_variables": _INITIALISED,
     "local_variables_initializer": _INITIALISED,
     "variables_initializer": _INITIALISED,
+    "case": "nest g.ifelse",
+    "TensorArray": "g.scan stacks what its steps return",
     "get_default_graph": _NO_GRAPH,
     "reset_default_graph": _NO_GRAPH + ", so there is nothing to reset",
     "global_variables": "a session knows the variables that it holds, an update its own",
@@ -124,7 +127,9 @@ NN: Mapping[str, str] = {
     "in_top_k": "compare with the indices of g.top_k",
     "softmax_cross_entropy_with_logits_v2": "it is g.nn.softmax_cross_entropy_with_logits here",
     "ultra_fast_sigmoid": "it is g.nn.hard_sigmoid here",
-    "dynamic_rnn": "write the step as a function of the state",
+    "dynamic_rnn": "it is g.nn.rnn, g.nn.lstm or g.nn.gru here: functions of x and weights",
+    "bidirectional_dynamic_rnn": "it is g.nn.bidirectional here",
+    "raw_rnn": "it is g.nn.decode or g.scan here",
 }
 """For `g.nn.name`."""
 

@@ -18,7 +18,7 @@ from graphc import config
 from graphc.build import assuming
 from graphc.clustering import Group
 from graphc.context import Where
-from graphc.demands import counts, reaches
+from graphc.demands import counts, reaches, unconditional, with_demands
 from graphc.dims import Shape
 from graphc.dtypes import Array
 from graphc.facts import canonical, element, is_one, loop, significant
@@ -38,9 +38,11 @@ from graphc.kernel import (
     read,
     typed,
 )
+from graphc.lowering import control_step
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import CONSTANT, VARIABLE
 from graphc.passes import LOWERING, optimise
+from graphc.passes.inside import inside
 from graphc.places import reshaped
 from graphc.plan import Call, Host, Plan, Step
 from graphc.rewriting import rewrite
@@ -62,9 +64,13 @@ def expanded(graph: Graph) -> Graph:
             return None
         return node.op.expand(*node.inputs, **node.attrs)
 
+    def expand(part: Graph) -> Graph:
+        while any(node.op.expand is not None for node in part.nodes):
+            part = rewrite(part, rule)
+        return inside(part, expand)
+
     with assuming(None):
-        while any(node.op.expand is not None for node in graph.nodes):
-            graph = rewrite(graph, rule)
+        graph = expand(graph)
         return optimise(graph, pipeline=LOWERING)
 
 
@@ -77,13 +83,25 @@ def literal(tensor: Tensor) -> Number | None:
 
 
 class _Buffers:
-    """The buffers of one graph, one for each tensor that has one."""
+    """The buffers of one graph, one for each tensor that has one; `around` are those outside."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.naming = Naming()
+    def __init__(self, graph: Graph, around: _Buffers | None = None) -> None:
+        self.naming: Naming = Naming() if around is None else around.naming
         self.known: dict[tuple[Node, int], Buffer] = {}
         self.fed = {(t.node, t.index) for t in graph.inputs}
-        self.constants: dict[Buffer, Array] = {}
+        self.constants: dict[Buffer, Array] = {} if around is None else around.constants
+
+    def inside(self, graph: Graph) -> _Buffers:
+        """The buffers of a body."""
+        return _Buffers(graph, self)
+
+    def bind(self, tensor: Tensor, buffer: Buffer) -> None:
+        """Let a tensor have a buffer that exists."""
+        self.known[tensor.node, tensor.index] = buffer
+
+    def fresh(self, type: TensorType, name: str) -> Buffer:
+        """A buffer that no tensor has."""
+        return Buffer(type, self.naming.unique(name))
 
     def buffer(self, node: Node, index: int, type: TensorType) -> Buffer:
         """The buffer of an output."""
@@ -199,6 +217,12 @@ class _KernelMaker:
                 return self.source_of(node, tensor.index)
         return self.sources[key]
 
+    def operand(self, node: Node, tensor: Tensor) -> Source:
+        """An operand of a node; what it may look into at data is memory, also a single number."""
+        if node.op.family == "opaque" and literal(tensor) is not None:
+            return _settled(read(self.buffers.of(tensor)))
+        return self.source(tensor)
+
     def is_buffer(self, node: Node, key: tuple[Node, int]) -> bool:
         """Whether an operand is read from memory."""
         if key in self.buffers.fed or node.op.element is None:
@@ -209,7 +233,7 @@ class _KernelMaker:
         """What a node of this kernel computes, as an operand."""
         key = (node, i)
         if key not in self.sources:
-            operands = [self.source(t) for t in node.inputs]
+            operands = [self.operand(node, t) for t in node.inputs]
             self.sources[key] = _settled(
                 inlined(node.types[i], lambda at: element(node, operands, at)[i], self.kinds)
             )
@@ -234,45 +258,81 @@ def _name(nodes: Sequence[Node]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """A body of a loop, or a side of a branch, as its steps were made of it."""
+
+    graph: Graph
+    parts: tuple[Parts, ...]
+    buffers: Mapping[tuple[Node, int], Buffer]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one step is made of: the nodes that it computes, views and all, and its bodies."""
+
+    nodes: frozenset[Node]
+    inside: tuple[Inside, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Lowered:
     """A plan, and where it comes from: for those who show it."""
 
     graph: Graph  # without composites
     plan: Plan
-    parts: tuple[frozenset[Node], ...]  # of each step: the nodes that it computes, views and all
+    parts: tuple[Parts, ...]  # of each step
     buffers: Mapping[tuple[Node, int], Buffer]  # of the outputs that have one
     naming: Naming  # that has named the buffers
+    device: str = ""  # where it runs, for those who say so
 
 
-def _step(group: Group, found: Clusters, buffers: _Buffers) -> tuple[Step, frozenset[Node]]:
+def _step(group: Group, found: Clusters, buffers: _Buffers, fused: bool) -> tuple[Step, Parts]:
+    members = frozenset(group.members)
     if group.kind != "host":
         maker = _KernelMaker(group, found, buffers)
-        return Call(maker.kernel()), frozenset(maker.made_of())
+        return Call(maker.kernel()), Parts(frozenset(maker.made_of()))
     [node] = group.members
+    if node.op.family == "control":
+        bodies: list[Inside] = []
+
+        def inner_steps(graph: Graph, inner: _Buffers) -> tuple[Step, ...]:
+            steps, parts = _steps(graph, inner, fused)
+            bodies.append(Inside(graph, parts, inner.known))
+            return steps
+
+        made = control_step(node, buffers, inner_steps)
+        return made, Parts(members, tuple(bodies))
     outputs = [buffers.buffer(node, i, type) for i, type in enumerate(node.types)]
-    step = Host(node, tuple(map(buffers.of, node.inputs)), tuple(outputs))
-    return step, frozenset(group.members)
+    return Host(node, tuple(map(buffers.of, node.inputs)), tuple(outputs)), Parts(members)
+
+
+def _steps(
+    graph: Graph, buffers: _Buffers, fused: bool
+) -> tuple[tuple[Step, ...], tuple[Parts, ...]]:
+    """The steps of a graph, and what each is made of."""
+    found = clusters(graph, fused)
+    made = [_step(group, found, buffers, fused) for group in found.groups]
+    return tuple(step for step, _ in made), tuple(parts for _, parts in made)
 
 
 def lowered(graph: Graph, fused: bool = True) -> Lowered:
     """The plan of a graph; without fusion (or with GRAPHC_SKIP=fuse) each node has a kernel."""
-    plain, graph = graph.nodes, expanded(graph)
-    found = clusters(graph, fused and "fuse" not in config.skipped_passes())
+    plain, graph = list(unconditional(graph)), expanded(with_demands(graph))
+    fused = fused and "fuse" not in config.skipped_passes()
     buffers = _Buffers(graph)
     inputs = tuple(map(buffers.of, graph.inputs))
     fed = {t.node for t in graph.inputs}
     nodes = [node for node in graph.nodes if node not in fed]
     variables = [(n, buffers.buffer(n, 0, n.types[0])) for n in nodes if n.op is VARIABLE]
     entropy = [buffers.buffer(n, 0, n.types[0]) for n in nodes if n.op is ENTROPY]
-    made = [_step(group, found, buffers) for group in found.groups]
-    steps = tuple(step for step, _ in made)
+    steps, parts = _steps(graph, buffers, fused)
     roots = tuple(map(buffers.of, graph.roots))
     constants = tuple(buffers.constants.items())
     plan = Plan(
         inputs, tuple(variables), tuple(entropy), steps, roots,
-        constants=constants, demands=(*reaches(n for n in plain if n not in fed), *counts(nodes)),
+        constants=constants,
+        demands=(*reaches(n for n in plain if n not in fed), *counts(unconditional(graph))),
     )  # fmt: skip
-    parts = tuple(parts for _, parts in made)
     return Lowered(graph, plan, parts, buffers.known, buffers.naming)
 
 

@@ -35,14 +35,15 @@ def draw(
     stage: str = "source",
     depth: int | None = None,
     feeds: Mapping[Tensor, Any] | None = None,
+    device: str | None = None,
 ) -> Path:
     """Draw what some fetches reach, and return the path that was written.
 
     The ending says the format: .dot and .html need no program, .svg, .png and .pdf need graphviz's
-    `dot`. `stage` and `feeds` are those of `show`; at "fused" every kernel is a box around what it
-    computes. `depth` folds scopes, or kernels, that many levels down (1: each top scope, or kernel,
-    is a box); None folds by itself where more than 60 boxes would be seen. An .html
-    page folds and unfolds where it is clicked.
+    `dot`. `stage`, `feeds` and `device` are those of `show`; at "fused" every kernel is a box
+    around what it computes. `depth` folds scopes, or kernels, that many levels down (1: each top
+    scope, or kernel, is a box); None folds by itself where more than 60 boxes would be seen. An
+    .html page folds and unfolds where it is clicked.
 
     Raises FetchError for another ending, an unknown stage, or a foreign object; DeviceError where
     `dot` is missing.
@@ -51,7 +52,7 @@ def draw(
     'graph.dot'
     """
     format = check_request(path, depth)
-    form = form_at(fetches, stage, feeds)
+    form = form_at(fetches, stage, feeds, device)
     target = Path(path)
     target.write_bytes(picture(form, format, depth, target.stem))
     return target

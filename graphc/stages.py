@@ -8,6 +8,7 @@ open, so gradients through unknown shapes stay closed boxes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from graphc.build import assuming, describe
@@ -19,6 +20,7 @@ from graphc.ops.source import PLACEHOLDER
 from graphc.passes import optimise
 from graphc.passes.specialise import specialise
 from graphc.plan_text import listing
+from graphc.runtime.devices import described
 from graphc.runtime.feeds import bind_sizes, convert, feed_items
 from graphc.runtime.fetches import graph_of
 from graphc.types import Assumptions, TensorType
@@ -50,11 +52,24 @@ def check_stage(stage: str) -> None:
     raise FetchError(f"stage: there is no stage {stage!r}; there are {there}")
 
 
+def place_of(device: str | None, stage: str) -> str:
+    """A device as listings and pictures name it; DeviceError where there is none of that name."""
+    if device is None:
+        return ""
+    if stage != "fused":
+        raise FetchError(f'device: only stage="fused" is of a device, got {stage!r}')
+    return described(device)
+
+
 def form_at(
-    fetches: Any, stage: str = "source", feeds: Mapping[Tensor, Any] | None = None
+    fetches: Any,
+    stage: str = "source",
+    feeds: Mapping[Tensor, Any] | None = None,
+    device: str | None = None,
 ) -> Graph | Lowered:
     """What some fetches are at a stage; ranks and sizes of `feeds` are made use of."""
     check_stage(stage)
+    place = place_of(device, stage)
     tensors, assumptions = _assumptions(feeds)
     graph = graph_of(fetches, tensors)
     if stage == "source":
@@ -62,7 +77,7 @@ def form_at(
     with assuming(assumptions):
         pipeline = PIPELINES.get(stage)
         graph = optimise(graph) if pipeline is None else optimise(graph, pipeline=pipeline)
-        return lowered(_bound(graph)) if stage == "fused" else graph
+        return replace(lowered(_bound(graph)), device=place) if stage == "fused" else graph
 
 
 def graph_at(
@@ -91,13 +106,19 @@ def _bound(graph: Graph) -> Graph:
 
 
 @trimmed
-def show(fetches: Any, stage: str = "source", feeds: Mapping[Tensor, Any] | None = None) -> str:
+def show(
+    fetches: Any,
+    stage: str = "source",
+    feeds: Mapping[Tensor, Any] | None = None,
+    device: str | None = None,
+) -> str:
     """The listing of what some fetches reach: one node a line, with its type and your line.
 
     `stage`: "source" (as built), "specialised" (ranks and sizes bound by `feeds`), "optimised"
     (after all passes) or "fused" (the kernels, each with the lines that it was made from, and the
-    host calls between them; all ranks must be known, from `feeds` if need be). Raises FetchError
-    for an unknown stage or a foreign object.
+    host calls between them; all ranks must be known, from `feeds` if need be), which names the
+    `device` where one is given. Raises FetchError for an unknown stage or a foreign object,
+    DeviceError for a device that is not there.
 
     >>> from graphc.ops.source import placeholder
     >>> x = placeholder("float32", ["batch"], name="x")
@@ -106,4 +127,4 @@ def show(fetches: Any, stage: str = "source", feeds: Mapping[Tensor, Any] | None
     %0: f32[batch] = multiply %x %x   # ...
     return %0
     """
-    return listing(form_at(fetches, stage, feeds))
+    return listing(form_at(fetches, stage, feeds, device))

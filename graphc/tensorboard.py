@@ -8,15 +8,17 @@ run needs no other feeds and draws the same random numbers with a writer as with
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 
 from graphc import lazy
+from graphc.control import entries
 from graphc.dims import Dim
 from graphc.errors import FetchError, require, trimmed
-from graphc.graph import Graph, Tensor
+from graphc.graph import Body, Graph, Node, Tensor, bodies
 from graphc.show import Naming
 from graphc.stages import graph_at
 
@@ -79,35 +81,71 @@ class Writer:
 
 
 def graph_definition(graph: Graph) -> Any:
-    """A graph as TensorFlow's GraphDef: names with their scopes, operands, and output shapes."""
-    naming = Naming()
-    definition = graphs.GraphDef()
-    for node in (*(t.node for t in graph.inputs), *graph.nodes):
-        entry = definition.node.add(name=_name(naming, node), op=node.op.name)
-        entry.input.extend(_operand(naming, tensor) for tensor in node.inputs)
+    """A graph as TensorFlow's GraphDef: names with their scopes, operands, and output shapes.
+
+    The body of a loop or a branch is a scope of its own, `rnn/body`: its parameters read the
+    operands of the node, and the node reads what the body leaves.
+    """
+    written = _Written(Naming())
+    written.add(graph, "", {})
+    for variable, value in graph.updates:
+        written.update(variable, value)
+    return written.definition
+
+
+class _Written:
+    """A GraphDef, as it grows."""
+
+    def __init__(self, naming: Naming) -> None:
+        self.naming, self.definition = naming, graphs.GraphDef()
+
+    def add(self, graph: Graph, scope: str, given: Mapping[Node, Sequence[str]]) -> None:
+        """The nodes of a graph; `given` says what parameters read."""
+        for node in dict.fromkeys((*(t.node for t in graph.inputs), *graph.nodes)):
+            found = given.get(node)
+            self.node(node, scope, self.operands(node, scope) if found is None else found)
+
+    def operands(self, node: Node, scope: str) -> list[str]:
+        """What a node reads; the bodies inside of it are written first."""
+        found = [self.operand(tensor, scope) for tensor in node.inputs]
+        for name, body in bodies(node).items():
+            inside, given = f"{self.name(node, scope)}/{name}/", {}
+            for entry in entries(node, name):
+                outside = [] if entry.outside is None else [self.operand(entry.outside, scope)]
+                given[entry.parameter.node] = outside
+            self.add(body.graph, inside, given)
+            found += dict.fromkeys(self.operand(t, inside) for t in body.graph.outputs)
+        return found
+
+    def node(self, node: Node, scope: str, operands: Sequence[str]) -> None:
+        """One entry."""
+        entry = self.definition.node.add(name=self.name(node, scope), op=node.op.name)
+        entry.input.extend(operands)
         entry.attr["line"].s = str(node.where).encode()
         entry.attr["dtype"].type = TYPES[node.types[0].dtype.name]
         for key, value in node.attrs.items():
-            entry.attr[f"graphc_{key}"].s = naming.value(value).encode()
+            if key == "frame" or isinstance(value, Body):
+                continue
+            entry.attr[f"graphc_{key}"].s = self.naming.value(value).encode()
         for type in node.types:
             shape = entry.attr["_output_shapes"].list.shape.add(unknown_rank=type.shape is None)
             for size in type.shape or ():
                 shape.dim.add(size=-1 if isinstance(size, Dim) else size)
-    for variable, value in graph.updates:
-        update = definition.node.add(name=f"{_name(naming, variable.node)}/update", op="assign")
-        update.input.extend([_operand(naming, variable), _operand(naming, value)])
-    return definition
 
+    def update(self, variable: Tensor, value: Tensor) -> None:
+        """A value that is written to a variable."""
+        name = f"{self.name(variable.node, '')}/update"
+        entry = self.definition.node.add(name=name, op="assign")
+        entry.input.extend([self.operand(variable, ""), self.operand(value, "")])
 
-def _name(naming: Naming, node: Any) -> str:
-    """A unique name whose slashes are the scopes: nameless nodes stand in theirs by number."""
-    name = naming.node(node)
-    if node.name is not None:
-        return name
-    inside = f"{node.op.name}_{name}"
-    return inside if node.scope is None else node.scope.label(inside)
+    def name(self, node: Node, scope: str) -> str:
+        """A unique name whose slashes are the scopes: nameless nodes stand in theirs by number."""
+        name = self.naming.node(node)
+        if node.name is None:
+            inside = f"{node.op.name}_{name}"
+            name = inside if node.scope is None else node.scope.label(inside)
+        return scope + name
 
-
-def _operand(naming: Naming, tensor: Tensor) -> str:
-    suffix = f":{tensor.index}" if tensor.index else ""
-    return _name(naming, tensor.node) + suffix
+    def operand(self, tensor: Tensor, scope: str) -> str:
+        """A tensor as what another node reads."""
+        return self.name(tensor.node, scope) + (f":{tensor.index}" if tensor.index else "")

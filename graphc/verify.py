@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from graphc.build import Check, assuming, infer
 from graphc.errors import CompileError, GraphcError
-from graphc.graph import Graph, Node
+from graphc.graph import Graph, Node, bodies
 from graphc.types import TensorType
 
 
@@ -19,6 +19,8 @@ def verify(graph: Graph) -> None:
         for node in graph.nodes:
             if not node.typed:
                 _check_node(node)
+            for body in bodies(node).values():
+                verify(body.graph)
     for variable, value in graph.updates:
         if variable.type != value.type and not _fits(variable.type, value.type):
             raise CompileError(f"update of {variable!r}: value has type {value.type}")

@@ -9,7 +9,10 @@ import numpy as np
 
 from graphc.graph import Graph, Node
 from graphc.runtime.device import Environment
+from graphc.runtime.opencl.platforms import look
 from graphc.runtime.reference.device import ReferenceProgram
+
+OPENCL = ("opencl",) if look().devices else ()  # for tables of devices: none where no driver is
 
 
 class FreshProgram(ReferenceProgram):

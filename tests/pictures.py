@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from graphc.context import name_scope
-from graphc.draw.boxes import boxes_of
 from graphc.draw.dot import dot_of
 from graphc.draw.fold import Tree, tree_of
+from graphc.draw.graphs import boxes_of
 from graphc.graph import Graph, Tensor
 from graphc.ops.gradient import gradients
 from graphc.ops.source import Variable, placeholder

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.collapse import collapse
+from graphc.contractions import Product, match
 from graphc.dims import Dim, Symbol, evaluate
 from graphc.dtypes import DType, float32
 from graphc.kernel import Axis, Buffer, Kernel, Store, inlined, read, reduce
@@ -18,7 +19,6 @@ from graphc.ops.window import NONE
 from graphc.plan import Call
 from graphc.runtime.cpu.jit import compile_module
 from graphc.runtime.cpu.linking import addresses
-from graphc.runtime.cpu.products import Product, match
 from graphc.runtime.cpu.routine import (
     FAULT,
     FIRST,

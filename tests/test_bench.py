@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tools.bench import loops
 from tools.bench.contest import chart, graphc_figures, in_graphc, in_numpy, measure, table
 from tools.bench.contest.command import ALONE, NAMES, alone, main
 from tools.bench.contest.entries import WORKLOADS
@@ -21,10 +22,9 @@ from tools.bench.contest.processes import Process, Setting, Skipped, last_line
 from tools.bench.contest.results import OURS, Figure, Results, Row, agree
 from tools.bench.contest.roofline import rate
 from tools.bench.contest.rounds import contest, first_steps
-from tools.bench.contest.workloads import Data, Target, Unsupported
+from tools.bench.contest.workloads import Data, Target
 
 ROOT = Path(__file__).resolve().parent.parent
-SAID = [name for name, workload in WORKLOADS.items() if workload.formula not in ("lstm", "rnn")]
 SMALL = Setting({}, patience=120, small=True)
 
 
@@ -114,6 +114,29 @@ def cnn(v: Any) -> Any:
     return entropy(hidden @ v["w2"] + v["b2"], v["y"])
 
 
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm(v: Any) -> Any:
+    width = len(v["wh"])
+    hidden = state = np.zeros((len(v["x"]), width))
+    for words in v["x"].T:
+        gates = v["table"][words] @ v["wx"] + v["bg"] + hidden @ v["wh"]
+        enter, new, keep, show = (gates[:, i * width : (i + 1) * width] for i in range(4))
+        state = sigmoid(keep) * state + sigmoid(enter) * np.tanh(new)
+        hidden = sigmoid(show) * np.tanh(state)
+    logits = hidden @ v["wo"] + v["bo"]
+    return (np.logaddexp(0, logits) - logits * v["y"]).mean()
+
+
+def rnn(v: Any) -> Any:
+    hidden = np.zeros((1, len(v["w"])))
+    for row in v["x"]:
+        hidden = np.tanh(hidden @ v["w"] + row)
+    return (hidden**2).sum()
+
+
 def block(v: Any) -> Any:
     batch, count, width = v["x"].shape
     heads = WORKLOADS["block"].small["heads"]
@@ -143,6 +166,8 @@ ORACLES: dict[str, Callable[[Any], Any]] = {
     ).mean(),
     "mlp": mlp,
     "cnn": cnn,
+    "lstm": lstm,
+    "rnn": rnn,
     "block": block,
     "softmax": lambda v: (softened(v["x"]) * v["c"]).sum(),
     "layer_norm": lambda v: (normalised(v["x"], v["scale"], v["offset"]) * v["c"]).sum(),
@@ -157,7 +182,7 @@ def in_float64(arrays: dict[str, Any]) -> dict[str, Any]:
     return {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in arrays.items()}
 
 
-@pytest.mark.parametrize("name", [n for n in SAID if WORKLOADS[n].formula in ORACLES])
+@pytest.mark.parametrize("name", [n for n in WORKLOADS if WORKLOADS[n].formula in ORACLES])
 def test_graphc_computes_what_numpy_does(name: str) -> None:
     data = data_of(name)
     known = in_float64(data.feeds[0] | data.parameters)
@@ -166,7 +191,7 @@ def test_graphc_computes_what_numpy_does(name: str) -> None:
     np.testing.assert_allclose(value, want, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in SAID if data_of(n).wrt])
+@pytest.mark.parametrize("name", [n for n in WORKLOADS if data_of(n).wrt])
 def test_gradients_are_slopes(name: str) -> None:
     """Along the gradient, of which each element is a slope, the loss changes by its square."""
     data = data_of(name)
@@ -191,18 +216,12 @@ def test_gradients_of_convolutions_are_adjoint(name: str, operand: str) -> None:
     assert (gradient * known[operand]).sum() == pytest.approx(pairing, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in SAID if data_of(n).rate])
+@pytest.mark.parametrize("name", [n for n in WORKLOADS if data_of(n).rate])
 def test_variants_train_alike(name: str) -> None:
     plain = steps(name, "", 12)
     assert plain[-1][0] < plain[0][0]
     for variant in ("run", "fixed"):
         np.testing.assert_allclose(steps(name, variant, 12), plain, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["lstm", "rnn"])
-def test_what_needs_scan_says_so(name: str) -> None:
-    with pytest.raises(Unsupported, match="scan"):
-        steps(name, "", 1)
 
 
 def test_descriptions_tell_values_apart() -> None:
@@ -228,8 +247,8 @@ def test_contestants_take_turns(tmp_path: Path) -> None:
         assert process.ask(do="memory")["MB"] > 1
         stat = Path(f"/proc/{process._process.pid}/stat").read_text()
         assert stat.rpartition(")")[2].split()[0] == "T", "it stands still between turns"
-    with pytest.raises(Skipped, match="scan"):
-        Process(SMALL, "graphc", tmp_path, "rnn")
+    with pytest.raises(Skipped, match="layers"):
+        Process(SMALL, "numpy", tmp_path, "rnn")
 
 
 def test_a_contestant_that_fails_leaves_a_word(tmp_path: Path) -> None:
@@ -428,3 +447,22 @@ def test_the_command_says_what_it_takes(arguments: list[str], word: str) -> None
 
 def test_every_row_has_one_name() -> None:
     assert len(set(NAMES)) == len(NAMES) == len(WORKLOADS) + 1 + len(ALONE)
+
+
+# ---------------------------------------------------------------------------- loops
+
+
+def test_loops_are_measured(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("GRAPHC_CACHE", "off")  # as the figures leave it
+    loops.main(["--small", "--json", str(tmp_path / "loops.json")])
+    told = json.loads((tmp_path / "loops.json").read_text())
+    assert told["machine"]["small"]
+    rows = {row["name"]: row for row in told["rows"]}
+    assert rows["compilations for 5 lengths"]["value"] == 1
+    printed = capsys.readouterr().out
+    for name, row in rows.items():
+        assert name in printed
+        if "numba" not in name:
+            assert row["value"] is not None and not row["word"]
+        elif row["value"] is None:
+            assert "without numba" in row["word"]

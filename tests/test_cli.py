@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from graphc import cli, doctor
 from graphc.cli import main
-from graphc.runtime import devices
+from graphc.runtime.opencl.platforms import Listing
 from tests.pictures import needs_dot
 
 PROGRAM = """
@@ -233,31 +232,6 @@ def test_importing_graphc_loads_no_opencl() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-class Fake:
-    """An OpenCL device that a platform might list."""
-
-    platform = SimpleNamespace(name="Vendor")
-    name, type, max_compute_units, max_clock_frequency = "Card ", 4, 8, 1000
-    global_mem_size = 3 * 2**30
-
-
-def test_opencl_devices_are_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "opencl_devices", lambda: [Fake(), Fake()])
-    listed = devices.devices()
-    assert [d.name for d in listed] == ["reference", "interp", "cpu", "opencl:0", "opencl:1"]
-    assert str(listed[3]) == (
-        "opencl:0: Card, GPU on Vendor, 8 units at 1000 MHz, 3.0 GiB "
-        "(not usable: the OpenCL device is not built yet)"
-    )
-
-
-def test_devices_without_opencl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "opencl_module", lambda: "pyopencl cannot be loaded: none")
-    assert (
-        str(devices.devices()[-1]) == "opencl: none (not usable: pyopencl cannot be loaded: none)"
-    )
-
-
 def test_doctor(capsys: Any) -> None:
     assert run("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -266,11 +240,11 @@ def test_doctor(capsys: Any) -> None:
 
 
 def test_doctor_says_what_to_install(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
-    monkeypatch.setattr(doctor, "opencl_devices", lambda: devices.NO_DRIVER)
+    monkeypatch.setattr(doctor, "look", lambda: Listing(()))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run("doctor") == 0
     out = capsys.readouterr().out
-    assert "no  OpenCL: no OpenCL driver is installed (Debian: apt install pocl-opencl-icd)" in out
+    assert "no  OpenCL: no OpenCL driver is found; " in out
     assert "apt install graphviz); .dot and .html pictures work without it" in out
 
 

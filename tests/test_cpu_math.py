@@ -199,13 +199,39 @@ def test_a_fused_product_changes_no_result_that_must_be_exact(name: str) -> None
 
 
 @pytest.mark.parametrize("lanes", [None, 1, 2, 3, 4, 8, 32, 64])
-@pytest.mark.parametrize("name", ["exp", "log", "sin", "tanh", "erf", "power", "remainder"])
-def test_all_widths_give_the_same_bits(name: str, lanes: int | None) -> None:
-    x = np.resize(patterns(np.float32, 3000), 64 * 3 * 20)
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "sin", "tanh", "erf", "power",
+                                  "remainder"])  # fmt: skip
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_all_widths_give_the_same_bits(name: str, lanes: int | None, dtype: Any) -> None:
+    x = np.resize(np.concatenate([edges(dtype), patterns(dtype, 3000)]), 64 * 3 * 20)
     operands = (x, x[::-1].copy())[: 2 if name in ("power", "remainder") else 1]
+    full = host().lanes(8 * x.itemsize)  # a register, which has instructions of its own
+    bits = f"uint{8 * x.itemsize}"
     np.testing.assert_array_equal(
-        run(name, *operands, lanes=lanes).view(np.uint32), run(name, *operands).view(np.uint32)
+        run(name, *operands, lanes=lanes).view(bits), run(name, *operands, lanes=full).view(bits)
     )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_tanh_reaches_one_and_never_leaves_it(dtype: Any, target: Target) -> None:
+    x = np.linspace(0.0, 25.0, 200_000).astype(dtype)
+    got = run("tanh", np.concatenate([x, -x, [np.inf, -np.inf]]).astype(dtype), target=target)
+    assert (np.abs(got) <= 1).all() and (got[: x.size][x >= 20] == 1).all()
+    assert (got[-2:] == [1, -1]).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_log1p_of_all_sizes(dtype: Any, target: Target) -> None:
+    """2**-k, by which it divides, is 0 for the largest, and not for those next to -1."""
+    limit = np.finfo(dtype)
+    powers = np.ldexp(np.asarray([1.0, 1.3, 1.499, 1.5, 1.999], dtype)[:, None],
+                      np.arange(limit.minexp - 3, limit.maxexp)).ravel()  # fmt: skip
+    near = -1 + limit.epsneg * np.arange(1, 4000).astype(dtype)
+    x = np.concatenate([powers, -powers[powers < 1], near, [limit.max, -1, -1.5]]).astype(dtype)
+    want = np.log1p(x.astype(np.longdouble))
+    low = (want - want.astype(np.float64)).astype(np.float64)
+    got = run("log1p", x, target=target)
+    assert error_in_ulps(got, want.astype(np.float64), np.nan_to_num(low)) <= ULPS
 
 
 # ---------------------------------------------------------------------------- exact primitives

@@ -10,12 +10,13 @@ import pytest
 
 import graphc as g
 from graphc.collapse import collapse
+from graphc.contractions import Operand, Product, match
 from graphc.dims import Dim, evaluate
 from graphc.dtypes import DType, float16, float32, float64
 from graphc.kernel import Axis, Buffer, Kernel, Store, cast, read, reduce, wide
 from graphc.ops.elements import filter_gradient_element
 from graphc.ops.window import NONE
-from graphc.runtime.cpu.products import Operand, Product, match, pays
+from graphc.runtime.cpu.products import pays
 from graphc.runtime.interp.evaluate import run_kernel
 from graphc.scalar import Scalar
 from tests.products_support import (
@@ -256,3 +257,21 @@ def test_equal_sums_are_one() -> None:
 def test_what_pays(sizes: tuple[int, int, int], yes: bool) -> None:
     product = match(matmul_kernel(*sizes))
     assert (product is not None and pays(product)) is yes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "yes"),
+    [
+        ((32, 10, 32), True),
+        ((100, 10, 4), True),
+        ((8, 8, 8), False),
+        ((16, 4, 16), False),
+        ((10, 128, 10), False),
+    ],
+)
+def test_what_pays_where_columns_lie_apart(sizes: tuple[int, int, int], yes: bool) -> None:
+    m, k, n = sizes
+    a, b = g.placeholder("float32", [m, k]), g.placeholder("float32", [n, k])
+    (kernel,) = graph_kernels(g.nn.relu(a @ b.T), a, b)
+    product = match(kernel)
+    assert product is not None and pays(product) is yes

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 import graphc as g
 from graphc.collapse import collapse
+from graphc.contractions import Product, match
 from graphc.dims import Dim, evaluate
 from graphc.dtypes import DType, bool_, float32, float64, int64
 from graphc.kernel import Axis, Buffer, Kernel, Store, cast, lift, read, reduce
 from graphc.runtime.cpu.device import CpuDevice
 from graphc.runtime.cpu.generate import compile_kernel
-from graphc.runtime.cpu.products import Product, match
 from graphc.runtime.cpu.products_code import compile_product
 from graphc.runtime.cpu.routine import Routine
 from graphc.runtime.cpu.target import Target, host

@@ -116,6 +116,46 @@ def test_every_element_once_however_often(crew):
         assert (counts == times).all()
 
 
+@pytest.mark.parametrize("count", [2, 64, 101])
+def test_each_thread_begins_with_the_range_at_its_place(count):
+    """So that it finds in its caches what it has written in an earlier call."""
+    crew = Pool(3)
+    crew.start()
+    for _ in range(3):
+        met, first = threading.Barrier(min(3, count)), {}
+
+        def body(_context, begin, _end, met=met, first=first):
+            if threading.current_thread().name not in first:
+                first[threading.current_thread().name] = begin
+                met.wait(10)
+
+        crew.parallel_for(BODY(body), None, count, 1)
+        own = threading.current_thread().name
+        if count == 2:
+            assert sorted(first.values()) == [0, 1]
+        else:
+            workers = {name: begin for name, begin in first.items() if name != own}
+            assert first[own] == 0
+            assert sorted(workers.values()) == [count // 3, 2 * count // 3]
+    crew.stop()
+
+
+def test_a_range_whose_thread_stays_away_is_done_by_the_others():
+    crew = Pool(2)
+    crew.start()
+    caller, done = threading.get_ident(), []
+
+    def body(_context, begin, _end):
+        if threading.get_ident() != caller:
+            time.sleep(0.2)
+        done.append(begin)
+
+    crew.parallel_for(BODY(body), None, 100, 1)
+    crew.stop()
+    assert sorted(done) == list(range(100))
+    assert sum(begin >= 50 for begin in done[:-1]) >= 48  # the sleeper had one or two of them
+
+
 def test_work_after_sleep(crew):
     repeat, _ = native(crew)
     counts = np.zeros(40, np.int64)

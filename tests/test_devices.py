@@ -111,7 +111,7 @@ SPECIAL = np.array(
 )  # fmt: skip
 
 
-def _special(op: Op, case: Case, dtype: DType) -> list[Any]:
+def special(op: Op, case: Case, dtype: DType) -> list[Any]:
     """Each operand over every special value and numbers of all sizes; two operands, each pair."""
     count = len(case.draws)
     rng = np.random.default_rng(count)
@@ -123,7 +123,7 @@ def _special(op: Op, case: Case, dtype: DType) -> list[Any]:
     return [c != 0 if boolean else c for c, boolean in zip(columns, booleans, strict=True)]
 
 
-def _close(got: Any, want: Any, exact: Any, what: str, ulps: int, zeros: bool) -> None:
+def close(got: Any, want: Any, exact: Any, what: str, ulps: int, zeros: bool) -> None:
     """Within some units in the last place; what is not finite, and signs, as they must be."""
     assert (got.dtype, got.shape) == (want.dtype, want.shape), what
     finite = np.isfinite(want)
@@ -140,7 +140,7 @@ def _close(got: Any, want: Any, exact: Any, what: str, ulps: int, zeros: bool) -
 def test_special_values_of_pointwise_ops(dtype: DType) -> None:
     rows = [(op, op.domain.cases[0]) for op in POINTWISE if "f" in op.domain.kinds]
     with np.errstate(all="ignore"):
-        batch = Batch.of(rows, lambda op, case: _special(op, case, dtype))
+        batch = Batch.of(rows, lambda op, case: special(op, case, dtype))
         graph = batch.graph()
         wanted = values(graph, batch.arrays, {})
         got = native(graph, batch.arrays)
@@ -149,9 +149,9 @@ def test_special_values_of_pointwise_ops(dtype: DType) -> None:
                 np.testing.assert_array_equal(a, b, err_msg=op.name)
                 continue
             wide = [x.astype(np.float64) if x.dtype.kind == "f" else x
-                    for x in _special(op, case, dtype)]  # fmt: skip
+                    for x in special(op, case, dtype)]  # fmt: skip
             exact = np.asarray(op.oracle(*wide, **case.attrs))
-            _close(a, b, exact, op.name, ULPS, op.name not in ZEROS_TIE)
+            close(a, b, exact, op.name, ULPS, op.name not in ZEROS_TIE)
 
 
 def test_zeros_of_both_signs_have_an_order() -> None:
@@ -358,3 +358,60 @@ def test_a_window_that_fits_nowhere_is_an_error_with_its_line(device: str) -> No
             for shape in ((1, 4, 6, 1), (2, 1, 6, 1)):
                 with pytest.raises(g.ShapeError, match=r"window must fit(.|\n)*test_devices"):
                     session.run(fetch, feeds | {x: np.ones(shape)})
+
+
+LOOKED_INTO: dict[str, tuple[int, Callable[[Any], Any]]] = {  # the axis, of size 5, and an operand
+    "numbers": (0, lambda x: g.arange(5) * 2.0),
+    "full": (0, lambda x: g.zeros([5])),
+    "repeated": (0, lambda x: g.broadcast_to(x[0, 0], [5])),
+    "repeated_rows": (1, lambda x: g.broadcast_to(x[0, :5], [3, 5])),
+    "slice": (1, lambda x: x[:, :5]),
+    "step": (1, lambda x: x[:, ::2]),
+    "reshaped": (1, lambda x: x.reshape([4, 5])),
+    "turned": (1, lambda x: x[:, 4::-1]),
+    "transposed": (0, lambda x: x[:, :5].transpose([1, 0])),
+    "computed": (1, lambda x: g.exp(x[:, :5])),
+}
+
+
+@pytest.mark.parametrize("device", ["reference", "interp", "cpu"])
+@pytest.mark.parametrize("name", LOOKED_INTO)
+def test_an_index_beyond_a_view_is_an_error(device: str, name: str) -> None:
+    """Also where the array behind the view goes on, or no array is behind it at all."""
+    axis, operand = LOOKED_INTO[name]
+    x, at = g.placeholder("float32", [2, 10], "x"), g.placeholder("int64", [None], "at")
+    array = np.arange(20, dtype=np.float32).reshape(2, 10)
+    fetch, whole = g.take(operand(x), at, axis), operand(x)
+    with g.Session(device=device) as session:
+        known = session.run(whole, {x: array})
+        fed = np.array([4, -5, 0])
+        found = session.run(fetch, {x: array, at: fed})
+        np.testing.assert_allclose(found, np.take(known, fed, axis), rtol=1e-6)
+        for bad in (5, 7, -6):
+            rule = rf"gather: .*out of range for axis {axis} of size 5(.|\n)*test_devices"
+            with pytest.raises(g.ShapeError, match=rule):
+                session.run(fetch, {x: array, at: np.array([0, bad])})
+
+
+@pytest.mark.parametrize("device", ["reference", "interp", "cpu"])
+def test_an_index_beyond_a_single_number_is_an_error(device: str) -> None:
+    at = g.placeholder("int64", [None])
+    fetch = g.take(g.constant(np.full(1, 7, np.float32)), at)
+    with g.Session(device=device) as session:
+        np.testing.assert_array_equal(session.run(fetch, {at: [0, -1]}), [7, 7])
+        with pytest.raises(g.ShapeError, match="out of range for axis 0 of size 1"):
+            session.run(fetch, {at: [0, 1]})
+
+
+@pytest.mark.parametrize("device", ["reference", "interp", "cpu"])
+def test_a_wrong_class_is_an_error_of_the_loss(device: str) -> None:
+    """Its row is not stored: the loss is made again at the class, and must look at its bounds."""
+    x, y = g.placeholder("float32", [None, 5], "x"), g.placeholder("int32", [None], "y")
+    loss = g.mean(g.nn.sparse_softmax_cross_entropy_with_logits(y, x))
+    for fetch in ([loss], [loss, *g.gradients(loss, [x])], g.gradients(loss, [x])):
+        with g.Session(device=device) as session:
+            array = np.ones((3, 5), np.float32)
+            session.run(fetch, {x: array, y: [0, 4, 2]})
+            for bad in (5, 9, -1):
+                with pytest.raises(g.ShapeError, match=r"out of range for axis 1 of size 5"):
+                    session.run(fetch, {x: array, y: [0, bad, 2]})

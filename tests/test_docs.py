@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import runpy
@@ -9,8 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import graphc
 from graphc import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +55,24 @@ def test_listings_are_what_the_command_prints(
     monkeypatch.chdir(ROOT)
     assert cli.main(command.split()) == 0
     assert capsys.readouterr().out == output
+
+
+CONVERSATIONS = [page for page in PAGES if blocks(page, "pycon")]
+
+
+@pytest.mark.parametrize("page", CONVERSATIONS, ids=lambda page: page.name)
+def test_conversations_are_what_python_answers(page: Path) -> None:
+    """All of a page's `>>>` together, in their order."""
+    text = "\n".join(blocks(page, "pycon"))
+    names = {"g": graphc, "np": np}
+    talk = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), 0)
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(talk, out=report.append)
+    assert talk.examples and not report, "".join(report)
+
+
+def test_there_are_conversations() -> None:
+    assert "control-flow.md" in {page.name for page in CONVERSATIONS}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +122,7 @@ def test_the_listings_of_the_readme(readme: tuple[Path, str]) -> None:
 
 def test_the_program_of_the_walk(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ROOT / "docs" / "walk.py"), run_name="__main__")
-    assert "5 compilations on cpu" in capsys.readouterr().out
+    assert "6 compilations on cpu" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from graphc.dtypes import DTYPES, DType
 from graphc.errors import DTypeError, GradientError, ShapeError
-from graphc.graph import Op, Tensor
+from graphc.graph import Graph, Op, Tensor
 from graphc.ops import activation, arith, compare, elementary, logic, powers, rounding, select
 from graphc.ops import trigonometric as trig
 from graphc.ops.gradient import gradients
 from graphc.ops.source import as_tensor, placeholder
+from graphc.passes import optimise
 from graphc.scalar import evaluate, operand
 from tests.support import run
 
@@ -296,10 +297,38 @@ def test_activations(name: str) -> None:
     )
 
 
-def test_gelu_by_tanh() -> None:
-    x = np.linspace(-4, 4, 17)
-    want = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    np.testing.assert_allclose(value(activation.gelu(x, approximate=True)), want, rtol=1e-13)
+def _gelu_by_tanh(x: Any) -> Any:
+    inner = mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3)
+    return x * (1 + mpmath.tanh(inner)) / 2
+
+
+GELUS = {True: _gelu_by_tanh, False: lambda x: x * mpmath.ncdf(x)}
+
+
+@pytest.mark.parametrize("approximate", GELUS)
+def test_gelu_and_its_derivatives(approximate: bool) -> None:
+    points = np.linspace(-4, 4, 17)
+    x = as_tensor(points)
+    y = activation.gelu(x, approximate=approximate)
+    (first,) = gradients(y, [x])
+    (second,) = gradients(first, [x])
+    with mpmath.workdps(60):
+        for n, got in enumerate(run([y, first, second])):
+            exact = [float(mpmath.diff(GELUS[approximate], mpmath.mpf(p), n)) for p in points]
+            np.testing.assert_allclose(got, exact, rtol=1e-13, atol=1e-14 * n)
+
+
+@pytest.mark.parametrize("approximate", GELUS)
+def test_a_cotangent_is_multiplied_once_by_the_derivative_of_gelu(approximate: bool) -> None:
+    """0 beside what is no number is 0, as in all gradients; and no sum of such products."""
+    x, g = placeholder("float64", (3,)), placeholder("float64", (3,))
+    (dx,) = gradients(activation.gelu(x, approximate=approximate), [x], [g])
+    graph = optimise(Graph((dx,), (), (x, g)))
+    names = [node.op.name for node in graph.nodes]
+    assert names.count("masked_multiply") == 2 and graph.roots[0].node.op.name == "masked_multiply"
+    y = as_tensor(np.array([1.0, np.nan, np.inf]))
+    (nothing,) = gradients(activation.gelu(y, approximate), [y], [np.zeros(3)])
+    np.testing.assert_array_equal(value(nothing), 0.0)
 
 
 # ---------------------------------------------------------------------------- Python numbers

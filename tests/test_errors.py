@@ -10,7 +10,7 @@ from tests.errors.corpus import chained, expected, failure_of, frames_inside, me
 PYTHONS_OWN = {
     "truth_of_tensor", "length_unknown", "iteration_unknown", "size_as_int", "numpy_function",
     "numpy_array_of_tensor", "float_of_tensor", "keyword_unknown", "item_assignment",
-    "dropout_rate", "optimiser_option",
+    "dropout_rate", "optimiser_option", "scan_arguments",
 }  # fmt: skip
 """Python's own protocols decide the class: TypeError, or ValueError for a number out of range."""
 

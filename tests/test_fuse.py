@@ -95,6 +95,53 @@ def test_layer_norm_is_one_kernel() -> None:
     assert len(_kernels(y)) == 1
 
 
+def test_layer_norm_with_its_gradient_is_one_kernel_over_rows() -> None:
+    x, c = _x("n", 16), g.placeholder("float32", ["n", 16], "c")
+    scale, offset = _w(16, name="scale"), _w(16, name="offset")
+    total = g.sum(g.nn.layer_norm(x, scale, offset) * c)
+    kernels = _kernels([total, *g.gradients(total, [x, scale, offset])])
+    rows = [kernel for kernel in kernels if len(kernel.axes) == 2]
+    assert len(rows) == 1 and len(kernels) == 4  # the others are sums down columns, and of rows
+
+
+def test_a_total_of_rows_is_left_by_the_kernel_of_the_rows() -> None:
+    x, c = _x("n", 16), g.placeholder("float32", ["n", 16], "c")
+    total = g.sum(g.nn.softmax(x) * c)
+    rows, last = _kernels([total, *g.gradients(total, [x])])
+    assert [len(store.axes()) for store in rows.stores] == [1, 2]  # no second whole array
+    assert len(last.reads()) == 1
+    (mean,) = [k for k in _kernels(g.mean(g.nn.softmax(x) * c, keepdims=True)) if len(k.axes) == 1]
+    assert len(mean.stores) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (0, 4), (3, 0), (1, 1)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_totals_of_rows_agree(shape: tuple[int, ...], keepdims: bool) -> None:
+    x = _x(*shape)
+    rows = x - x.sum(-1, keepdims=True)
+    found = [g.sum(rows, keepdims=keepdims), g.mean(rows * 2, keepdims=keepdims)]
+    _agree(found, {x: np.random.default_rng(1).normal(size=shape).astype(np.float32)})
+
+
+def test_what_reads_few_elements_of_rows_has_none_stored() -> None:
+    x, y = _x("n", 16), g.placeholder("int32", ["n"], "y")
+    loss = g.nn.sparse_softmax_cross_entropy_with_logits(y, x)
+    stores = [store for kernel in _kernels(loss) for store in kernel.stores]
+    assert max(len(store.axes()) for store in stores) == 1  # the rows' values only
+    every = g.take_along_axis(g.log(g.nn.softmax(x)), g.argsort(x, -1), -1)
+    stores = [store for kernel in _kernels(every) for store in kernel.stores]
+    assert [len(store.axes()) for store in stores].count(2) == 2  # it reads them all
+
+
+def test_groups_rise_above_others_with_those_that_read_them() -> None:
+    x, c = _x("n", 8), g.placeholder("float32", ["n", 8], "c")
+    rows = g.nn.softmax(x)
+    columns = rows.sum(0)  # reads the rows already when c * c comes by
+    other = g.exp(c) * c
+    found = _kernels([columns, rows * other + rows.sum(-1, keepdims=True)])
+    assert len(found) == 2
+
+
 def test_an_update_is_the_epilogue_of_the_gradient() -> None:
     x, w = _x("b", 8), _w(8, 3, name="w")
     step = g.optim.Adam(0.1).minimize(g.square(x @ w).sum())

@@ -88,14 +88,14 @@ def kernels(build: Any, sizes: Any, back: bool) -> list[Kernel]:
 @pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
 @pytest.mark.parametrize("sizes", [(3, 8, 6, 4), ("n", 8, 6, 4)])
 def test_windows_that_fit_are_read_plainly(pool: Any, sizes: Any, back: bool) -> None:
-    [kernel] = kernels(lambda x: pool(x, 2), sizes, back)
-    reads = [part for part in kernel.formulas() if part.primitive == "read"]
-    assert reads
-    for part in reads:
-        buffer, outside = part.value
-        assert outside is None
-        channel = place(part.operands[3:], buffer.type.shape[3:])
-        assert channel is not None and list(channel.steps.items()) == [(kernel.axes[-1], 1)]
+    for kernel in kernels(lambda x: pool(x, 2), sizes, back):
+        reads = [part for part in kernel.formulas() if part.primitive == "read"]
+        assert reads
+        for part in reads:
+            buffer, outside = part.value
+            assert outside is None
+            channel = place(part.operands[3:], buffer.type.shape[3:])
+            assert channel is not None and list(channel.steps.items()) == [(kernel.axes[-1], 1)]
 
 
 def test_a_mean_over_windows_that_fit_divides_by_a_number() -> None:
@@ -115,9 +115,14 @@ def test_a_cell_sums_over_the_windows_that_see_it(pool: Any) -> None:
     assert [[axis.extent for axis in part.value[1]] for part in sums] == [[2, 2]]
 
 
-def test_the_winner_of_windows_that_overlap_is_found_once() -> None:
+@pytest.mark.parametrize("strides", [3, 2])
+def test_the_winner_of_a_window_is_found_once(strides: int) -> None:
+    """Not for each cell that the window sees: its gradient then is a comparison."""
     images = placeholder("float32", ["n", 9, 9, 4])
-    apart, over = max_pool2d(images, 3, 3), max_pool2d(images, 3, 2)
-    for y, count in ((apart, 0), (over, 1)):
-        graph = expanded(Compiled.of(gradients(y, [images])).graph)
-        assert [node.op.name for node in graph.nodes].count("max_pool2d_place") == count
+    graph = expanded(Compiled.of(gradients(max_pool2d(images, 3, strides), [images])).graph)
+    names = [node.op.name for node in graph.nodes]
+    assert names.count("max_pool2d_place") == names.count("max_pool2d_spread") == 1
+    assert "max_pool2d_gradient" not in names
+    last = lower(graph).steps[-1]
+    assert isinstance(last, Call)
+    assert not any(p.primitive == "reduce" and p.value[0] != "sum" for p in last.kernel.formulas())

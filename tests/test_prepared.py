@@ -90,6 +90,30 @@ def test_wrong_feeds_are_errors_after_right_ones(session):
                 run(*arrays)
 
 
+def test_sizes_that_do_not_fit_are_errors_whatever_has_been_run(session):
+    x, y = g.placeholder("float32", ["n", 3]), g.placeholder("float32", ["n"])
+    run = session.prepare(g.sum(x, axis=1) * y, [x, y])
+
+    def message(*sizes):
+        with pytest.raises(g.GraphcError) as caught:
+            run(*[np.ones(size, np.float32) for size in sizes])
+        return str(caught.value)
+
+    wrong = [((2, 4), (2,)), ((2, 3), (5,)), ((2, 3), (2, 1)), ((2,), (2,))]
+    first = [message(*sizes) for sizes in wrong]
+    for n in (4, 7, 1, 4):
+        assert run(np.ones((n, 3), np.float32), np.full(n, 2, np.float32)).tolist() == [6.0] * n
+        assert [message(*sizes) for sizes in wrong] == first
+
+
+def test_a_pattern_of_sizes_that_is_new_is_compiled_in_the_midst_of_others(session):
+    x, y = g.placeholder("float32", ["n"]), g.placeholder("float32", ["m"])
+    run = session.prepare(x + y, [x, y])
+    for n, m in ((3, 3), (3, 1), (4, 4), (1, 5), (2, 1), (6, 6), (1, 1), (7, 7)):
+        total = run(np.ones(n, np.float32), np.ones(m, np.float32))
+        assert total.tolist() == [2.0] * max(n, m)
+
+
 def test_a_feed_that_nothing_reads_is_checked_all_the_same(session):
     a, b = pair()
     for _ in range(3):

@@ -361,7 +361,7 @@ def test_a_budget_that_holds_all_computes_nothing_again() -> None:
 def test_cheap_values_come_first() -> None:
     net = _net(_block, 24)
     products = _names(optimised(_fetches(net), {net[0]: X})).count("matmul")
-    within = _names(optimised(_fetches(net, memory_budget=0.6), {net[0]: X}))
+    within = _names(optimised(_fetches(net, memory_budget=0.8), {net[0]: X}))
     assert "recompute" in within and within.count("matmul") == products
 
 

@@ -42,13 +42,16 @@ from tests.support import (
 
 FAMILIES = {
     "source", "pointwise", "view", "reduction", "contraction", "opaque", "host", "deferred",
-    "gradient", "composite", "barrier",
+    "gradient", "composite", "barrier", "control",
 }  # fmt: skip
 
 NO_CASES = {
     "placeholder": "a run feeds it",
     "variable": "a session holds it",
     "entropy": "the runtime supplies it",
+    "parameter": "a loop or a branch gives its value",
+    "loop": "its body is a graph: test_scan, test_while_loop, test_loop_gradients",
+    "branch": "its bodies are graphs: test_ifelse",
     "gradient": "differentiate expands it; each op's gradient is tested below",
 }  # and every "deferred" op: specialise replaces it by what it is composed of
 

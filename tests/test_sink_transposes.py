@@ -84,3 +84,64 @@ def test_layers_over_channels_first_are_transposed_at_the_ends_alone() -> None:
         if node.op.name == "transpose" and node.types[0].shape[0] == x.shape[0]  # type: ignore[index]
     ]
     assert len(images) == 2  # what is fed, and its gradient
+
+
+# ---------------------------------------------------------------------------- products
+
+HEADS = (2, 3, 4, 5)  # batch, heads, steps, elements
+
+
+def product(x: Tensor) -> Tensor:
+    """Of each head, with itself: [batch, heads, steps, steps]."""
+    return x @ x.transpose((0, 1, 3, 2))
+
+
+def names(fetches: list[Tensor], x: Tensor) -> list[str]:
+    array = generator("heads").normal(size=HEADS)
+    return [node.op.name for node in moved(fetches, x, array).nodes]
+
+
+@pytest.mark.parametrize("sizes", [HEADS, ("n", 3, "steps", 5)])
+@pytest.mark.parametrize("axes", [(0, 2, 1, 3), (2, 0, 1, 3), (0, 3, 1, 2), (1, 0, 3, 2)])
+def test_a_product_stores_what_is_read_of_it(axes: tuple[int, ...], sizes: Any) -> None:
+    x = placeholder("float64", sizes)
+    turned = product(x).transpose(axes)
+    found = names([turned.reshape((-1,)) + 1.0, turned.reshape((-1,)) * 2.0], x)
+    assert found.count("turned_matmul") == 1 and "matmul" not in found
+
+
+@pytest.mark.parametrize(
+    "fetches",
+    [
+        lambda x: [product(x).transpose((0, 1, 3, 2)) + 1.0],  # read in place, turned or not
+        lambda x: [product(x).transpose((2, 3, 0, 1)) + 1.0],  # no rows would be stored
+        lambda x: [product(x).transpose((0, 2, 1, 3)), product(x) * 2.0],
+        lambda x: [product(x).transpose((0, 2, 1, 3)) * 2.0, product(x)],
+        lambda x: [product(x).transpose((0, 2, 1, 3)), product(x).transpose((1, 0, 2, 3))],
+    ],
+    ids=["rows by columns", "batches last", "read as it is", "fetched as it is", "two ways"],
+)
+def test_other_products_are_stored_as_they_are(fetches: Any) -> None:
+    x = placeholder("float64", HEADS)
+    assert "turned_matmul" not in names(fetches(x), x)
+
+
+def test_the_native_device_stores_products_turned() -> None:
+    """Against NumPy, with sizes that tiles do not divide, and an epilogue."""
+    random = generator("turned")
+    a, b = (random.normal(size=(2, 3, 37, 33)).astype(np.float32) for _ in range(2))
+    x, y = (g.placeholder("float32", ["n", 3, "steps", 33]) for _ in range(2))
+    scores = x @ y.transpose([0, 1, 3, 2])
+    joined = g.nn.relu((scores @ y).transpose([0, 2, 1, 3]).reshape([-1, 3 * 33]))
+    other = (scores.transpose([0, 1, 3, 2]) @ x).transpose([2, 0, 1, 3]).reshape([-1, 33])
+    graph = expanded(Compiled.of([joined, other], [x, y], [a.shape, b.shape]).graph)
+    assert [node.op.name for node in graph.nodes].count("turned_matmul") == 2
+    got = g.Session(seed=0).run([joined, other], {x: a, y: b})
+    wide = [array.astype(np.float64) for array in (a, b)]
+    inner = wide[0] @ wide[1].transpose(0, 1, 3, 2)
+    want = [
+        np.maximum((inner @ wide[1]).transpose(0, 2, 1, 3).reshape(-1, 99), 0),
+        (inner.transpose(0, 1, 3, 2) @ wide[0]).transpose(2, 0, 1, 3).reshape(-1, 33),
+    ]
+    for array, exact in zip(got, want, strict=True):
+        np.testing.assert_allclose(array, exact, rtol=1e-4, atol=1e-3)

@@ -242,7 +242,7 @@ def test_what_kernels_read_is_stored_and_in_the_listing(make: Any) -> None:
     lowered = form(make())
     text = listing(lowered)
     boxes = boxes_of_plan(lowered)
-    assert len(boxes.kernels) == counted_kernels(lowered)
+    assert len(boxes.about) == counted_kernels(lowered)
     for wire in crossings(boxes):
         name = wire.tail.subtitle.split()[0]
         given = wire.tail.kind in ("placeholder", "variable", "constant")
@@ -297,7 +297,7 @@ def test_dumps_end_with_the_kernels(tmp_path: Path, monkeypatch: Any) -> None:
     run("interp")
     [text] = tmp_path.glob("*-fused.txt")
     assert text.read_text().startswith(
-        "plan: 1 kernel\n  feed %x: f32[n,3]\n\nkernel multiply+tanh"
+        "plan on interp: 1 kernel\n  feed %x: f32[n,3]\n\nkernel multiply+tanh"
     )
     assert text.with_suffix(".dot").read_text().startswith("digraph")
     last = max(path.name for path in tmp_path.glob("*.txt"))

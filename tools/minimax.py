@@ -118,7 +118,7 @@ def _rows() -> list[Row]:
 
     return [
         *both("EXP", (5, 10), (-ln2, ln2), lambda r: (mp.expm1(r) - r) / r**2, lambda r: r * r),
-        Row("LOG_32", "float32", 9, -0.2930, 0.4143,
+        Row("LOG_32", "float32", 8, -0.25, 0.5,
             lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, lambda f: f**3 / mp.log1p(f)),
         Row("LOG_64", "float64", 7, 0.0, third, _root(lambda s: (_atanh(s) - 2) / s**2),
             lambda v: v / 2),
@@ -128,7 +128,7 @@ def _rows() -> list[Row]:
               _root(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4), lambda v: v * v),
         *both("ATAN", (9, 20), (0.0, 1.0), _root(lambda z: (mp.atan(z) - z) / z**3), lambda v: v),
         *both("ASIN", (5, 12), (0.0, 0.25), _root(lambda x: (mp.asin(x) - x) / x**3), lambda v: v),
-        *both("TANH", (5, 11), (0.0, 0.39), _root(lambda x: (mp.tanh(x) - x) / x**3), lambda v: v),
+        *both("TANH", (3, 6), (0.0, 0.0301), _root(lambda x: (mp.tanh(x) - x) / x**3), lambda v: v),
         *both("ERF", (7, 14), (0.0, 1.0), _root(lambda x: mp.erf(x) / x - 1), lambda v: mp.mpf(1)),
         erf_tail("ERF_TAIL_32", "float32", 8, 3.0),
         erf_tail("ERF_TAIL_64", "float64", 19, 5.0),

@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--epochs", type=_positive, default=20, help="times through the data (20)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the batches (0)")
-    parser.add_argument("--device", help="cpu, reference or interp (cpu)")
+    parser.add_argument("--device", help="cpu, opencl, opencl:gpu, reference, ... (cpu)")
     parser.add_argument(
         "--out", type=Path, default=Path("graphc-demo"), metavar="FOLDER",
         help="where the pictures and the weights go (graphc-demo)",

@@ -1,15 +1,15 @@
 """Pictures of graphs: boxes, folded by scopes and segments, as DOT, SVG, PNG, PDF or an HTML page.
 
 Enters: a graph, or a lowered one, in which kernels are the scopes. Leaves: the bytes of a picture.
-`boxes` and `kernels` read what is shown, `fold` makes the tree of groups and chooses what one
+`graphs` and `kernels` read what is shown, `fold` makes the tree of groups and chooses what one
 picture shows, `dot` and `html` write it, `render` runs graphviz.
 """
 
 from __future__ import annotations
 
-from graphc.draw.boxes import boxes_of
 from graphc.draw.dot import dot_of
 from graphc.draw.fold import tree_of
+from graphc.draw.graphs import boxes_of
 from graphc.draw.html import html_of
 from graphc.draw.kernels import boxes_of_plan
 from graphc.draw.render import FORMATS, render
@@ -26,9 +26,11 @@ def picture(
     """A graph, or its kernels, in one of `SUFFIXES`."""
     text = listing(shown)  # names the sizes of a plan
     boxes = boxes_of_plan(shown) if isinstance(shown, Lowered) else boxes_of(shown)
+    place = shown.device if isinstance(shown, Lowered) else ""
     if format == "html":
-        return html_of(tree_of(boxes), depth, title, text).encode()
-    dot = dot_of(tree_of(boxes, segments=depth is None), depth)
+        whole = f"{title} on {place}" if place else title
+        return html_of(tree_of(boxes), depth, whole, text).encode()
+    dot = dot_of(tree_of(boxes, segments=depth is None), depth, f"on {place}" if place else "")
     return dot.encode() if format == "dot" else render(dot, format)
 
 

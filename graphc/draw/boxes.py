@@ -1,8 +1,8 @@
-"""What a picture is made of. Enters: a graph. Leaves: boxes (its nodes and its updates) and wires.
+"""What a picture is made of: boxes (nodes and updates, what goes in and out of loops) and wires.
 
 A wire is one use of one tensor, so `x * x` has two. Boxes carry only text and references to other
 boxes: what draws them needs to know nothing of graphs. `%3` and `?0` are those of `show`. What a
-plan's picture is made of comes from `kernels`.
+graph's and a plan's picture are made of comes from `graphs` and `kernels`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from graphc.context import Scope, Where
 from graphc.draw.text import clean
-from graphc.graph import Graph, Node, Tensor
+from graphc.graph import Node, Tensor
 from graphc.show import Naming, node_line
 
 KINDS = {"placeholder": "placeholder", "variable": "variable"}
@@ -25,7 +25,11 @@ LEGEND = {
     "update": "update: written to a variable",
     "view": "read through: takes no memory",
     "host": "host call: NumPy, between kernels",
+    "parameter": "goes into a body",
+    "result": "comes out of a body",
     "kernel": "folded kernel",
+    "loop": "folded loop",
+    "branch": "folded branch",
     "folded": "folded scope",
     "segment": "folded stretch of nodes",
 }
@@ -56,14 +60,14 @@ class Group:
     """Boxes and groups folded into one box: a scope, a kernel, or a stretch of the order."""
 
     title: str
-    kind: str  # "root", "scope", "kernel" or "segment"
+    kind: str  # "root", "scope", "kernel", "loop", "branch", "side" or "segment"
     gradient: bool
     parent: Group | None
     members: list[Box | Group] = field(default_factory=list)
     summary: str = ""
     count: int = 0  # the boxes inside, at any depth
     fetched: bool = False  # whether one of them is
-    loops: str = ""  # of a kernel
+    loops: str = ""  # of a kernel or a loop
     where: str = ""
     detail: str = ""
 
@@ -82,8 +86,9 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is said of a kernel, beside its name."""
+    """What is said of a kernel, a loop or a branch, beside its name."""
 
+    kind: str  # of the group
     loops: str
     where: str  # the lines that it was made from
     detail: str  # its listing
@@ -91,11 +96,11 @@ class About:
 
 @dataclass(slots=True)
 class Boxes:
-    """All boxes of a picture, in topological order, and its wires; which scopes are kernels."""
+    """All boxes of a picture, in topological order, and its wires; which scopes are what else."""
 
     boxes: list[Box]
     wires: list[Wire]
-    kernels: dict[Scope, About] = field(default_factory=dict)
+    about: dict[Scope, About] = field(default_factory=dict)
 
 
 def kind_of_node(node: Node, fed: bool) -> str:
@@ -167,49 +172,6 @@ def update_box(variable: Tensor, value: Tensor, target: Box, naming: Naming) -> 
 def wire_of(tail: Box, tensor: Tensor, head: Box, operand: str, naming: Naming) -> Wire:
     """One use of a tensor that `tail` computes."""
     type = naming.type(tensor.type)
-    label = f"output {tensor.index}: {type}" if len(tensor.node.types) > 1 else type
+    several = len(tensor.node.types) > 1 and tail.kind != "result"
+    label = f"output {tensor.index}: {type}" if several else type
     return Wire(tail, tensor.index, head, operand, type, clean(label, 80))
-
-
-class _Reader:
-    """The boxes of a graph, as they are made."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._naming = naming = Naming()
-        self._of: dict[Node, Box] = {}
-        self.wires: list[Wire] = []
-        fed = {t.node for t in graph.inputs}
-        listed = list(dict.fromkeys([t.node for t in graph.inputs] + list(graph.nodes)))
-        for node in listed:
-            self._of[node] = box_of(node, naming, node in fed)
-        for node in graph.nodes:
-            if node not in fed:
-                self._connect(node)
-        self.boxes = list(self._of.values())
-        for tensor in graph.outputs:
-            self._of[tensor.node].fetched = True
-        for variable, value in graph.updates:
-            self._add_update(variable, value)
-
-    def _connect(self, node: Node) -> None:
-        head = self._of[node]
-        for position, tensor in enumerate(node.inputs):
-            self._wire(tensor, head, operand_name(node, position))
-
-    def _wire(self, tensor: Tensor, head: Box, operand: str) -> None:
-        self.wires.append(wire_of(self._of[tensor.node], tensor, head, operand, self._naming))
-
-    def _add_update(self, variable: Tensor, value: Tensor) -> None:
-        target = self._of.get(variable.node)
-        if target is None:  # written without being read
-            target = self._of[variable.node] = box_of(variable.node, self._naming, False)
-            self.boxes.append(target)
-        box = update_box(variable, value, target, self._naming)
-        self.boxes.append(box)
-        self._wire(value, box, "value")
-
-
-def boxes_of(graph: Graph) -> Boxes:
-    """All boxes of a graph, and its wires."""
-    reader = _Reader(graph)
-    return Boxes(reader.boxes, reader.wires)

@@ -24,10 +24,21 @@ STYLES = {  # shape, fill, line: no two kinds share a shape and a colour
     "update": ("cds", "#ffdfdf", "#c23b3b"),
     "view": ("box", "#ffffff", "#8b9bb4"),
     "host": ("component", "#e6f4f5", "#1b7f8a"),
+    "parameter": ("invtrapezium", "#e2f6ee", "#2f8f7a"),
+    "result": ("trapezium", "#e2f6ee", "#2f8f7a"),
     "kernel": ("tab", "#fff7e0", "#a8862b"),
+    "loop": ("tab", "#eef7f2", "#2f8f7a"),
+    "branch": ("tab", "#f6f0e8", "#9a6a3a"),
     "folded": ("folder", "#f7f8fb", "#4b5565"),
     "segment": ("box3d", "#f2f0e6", "#7d7453"),
 }
+FRAMES = {  # line and fill of what is drawn around more than a scope
+    "loop": ("#2f8f7a", "#f4faf7"),
+    "branch": ("#9a6a3a", "#fcf9f4"),
+    "side": ("#c9ad8a", "#fffdfa"),
+}
+FOLDED = {kind: kind for kind in ("segment", "kernel", "loop", "branch")} | {"side": "branch"}
+MARGINS = {"cds": "0.25,0.14", "trapezium": "0,0.02", "invtrapezium": "0,0.02"}  # room inside
 HEADER = """digraph graphc {
   graph [rankdir=TB fontname="Helvetica" fontsize=12 bgcolor="white" labeljust=l]
   graph [nodesep=0.35 ranksep=0.55 tooltip="graphc"]
@@ -65,7 +76,7 @@ def _style(kind: str, gradient: bool = False, fetched: bool = False) -> str:
         style += ",dashed"
         line = STYLES["gradient"][2]
     width = " penwidth=3" if fetched else ""
-    width += ' margin="0.25,0.14"' if shape == "cds" else ""  # its arrow leaves less room
+    width += f' margin="{MARGINS[shape]}"' if shape in MARGINS else ""
     return f'shape={shape} fillcolor="{fill}" color="{line}" style="{style}"{width}'
 
 
@@ -73,7 +84,7 @@ def kind_of(member: Member) -> str:
     """Its row in the legend."""
     if isinstance(member, Box):
         return member.kind
-    return member.kind if member.kind in ("segment", "kernel") else "folded"
+    return FOLDED.get(member.kind, "folded")
 
 
 def _vertex(member: Member, identifier: str) -> str:
@@ -88,13 +99,16 @@ def _vertex(member: Member, identifier: str) -> str:
 
 
 def _cluster_header(group: Group, number: int, indent: str) -> Iterator[str]:
-    line = "#7b45c4" if group.gradient else "#9aa5b5"
-    style = "rounded,dashed" if group.gradient else "rounded"
-    fill = "#faf6ff" if group.gradient else "#fbfcfe"
+    line, fill = FRAMES.get(group.kind, ("#9aa5b5", "#fbfcfe"))
+    style = "rounded"
+    if group.gradient:
+        line, fill, style = STYLES["gradient"][2], "#faf6ff", "rounded,dashed"
     yield f"{indent}subgraph cluster_{number} {{"
-    left = '<BR ALIGN="LEFT"/>' if group.loops else "<BR/>"
+    left = "<BR/>" if group.kind == "scope" else '<BR ALIGN="LEFT"/>'
     label = _label(group.title, group.loops, group.where, left)
-    yield f'{indent}  label={label} style="{style},filled" color="{line}" fillcolor="{fill}"'
+    width = " penwidth=1.6" if group.kind in ("loop", "branch") else ""
+    colours = f'color="{line}" fillcolor="{fill}"{width}'
+    yield f'{indent}  label={label} style="{style},filled" {colours}'
     yield f"{indent}  tooltip={quoted(group.summary)}"
 
 
@@ -123,7 +137,10 @@ def _edges(tree: Tree, view: View, identifiers: dict[Member, str]) -> Iterator[s
 
 
 def _writes(view: View, identifiers: dict[Member, str]) -> Iterator[str]:
-    """From each update back to its variable: dotted, and without a say in the layout."""
+    """From each update back to its variable, and from the next value of a state to the state.
+
+    Dotted, and without a say in the layout.
+    """
     drawn = set()
     for box, member in view.visible.items():
         if box.writes is None:
@@ -131,10 +148,12 @@ def _writes(view: View, identifiers: dict[Member, str]) -> Iterator[str]:
         ends = (identifiers[member], identifiers[view.visible[box.writes]])
         if ends[0] != ends[1] and (*ends, box.types) not in drawn:
             drawn.add((*ends, box.types))
-            label = quoted(f"writes {box.types}")
+            update = box.kind == "update"
+            label = quoted(f"writes {box.types}" if update else "next step")
+            colour = STYLES["update" if update else "result"][2]
             yield (
                 f"  {ends[0]} -> {ends[1]} [label={label} style=dotted constraint=false "
-                'color="#c23b3b" fontcolor="#c23b3b"]'
+                f'color="{colour}" fontcolor="{colour}"]'
             )
 
 
@@ -160,13 +179,14 @@ def _legend(kinds: list[str]) -> Iterator[str]:
     yield "  }"
 
 
-def dot_of(tree: Tree, depth: int | None = None) -> str:
-    """The DOT text of a tree of boxes."""
+def dot_of(tree: Tree, depth: int | None = None, caption: str = "") -> str:
+    """The DOT text of a tree of boxes; a caption stands above it."""
     view = view_of(tree, opened_to(tree, depth))
     members = view.members()
     identifiers = {member: f"b{i}" for i, member in enumerate(members)}
     present = {kind_of(member) for member in members}
     lines = [HEADER.rstrip("\n")]
+    lines += [f"  graph [label={quoted(caption)} labelloc=t]"] if caption else []
     lines += _body(view, identifiers)
     lines += _edges(tree, view, identifiers)
     lines += _writes(view, identifiers)

@@ -1,7 +1,7 @@
 """Folding: boxes into a tree of groups.
 
-Enters: boxes and wires. Leaves: a `Tree`, in which scopes and kernels are groups (by identity, so
-two of one name stay two), and crowded groups are cut into segments. Nothing is merged
+Enters: boxes and wires. Leaves: a `Tree`, in which scopes, kernels and loops are groups (by
+identity, so two of one name stay two), and crowded groups are cut into segments. Nothing is merged
 because names look alike, and every group says how many boxes of which kind are inside.
 """
 
@@ -15,6 +15,8 @@ from graphc.context import Scope
 from graphc.draw.boxes import About, Box, Boxes, Group, Wire
 from graphc.draw.segments import Member, Pairs, crowded, segment
 from graphc.draw.text import Unique, clean, counted
+
+EDGES = ("parameter", "result")  # boxes that are no nodes: where a body begins and ends
 
 
 def ancestors(member: Member) -> Iterator[Group]:
@@ -73,8 +75,8 @@ class Tree:
 class _Scopes:
     """One group a scope, made when its first box comes."""
 
-    def __init__(self, kernels: Mapping[Scope, About]) -> None:
-        self._kernels = kernels
+    def __init__(self, about: Mapping[Scope, About]) -> None:
+        self._about = about
         self.root = Group("graph", "root", False, None)
         self._groups: dict[Scope | None, Group] = {None: self.root}
         self._unique: dict[Group, Unique] = defaultdict(Unique)
@@ -100,10 +102,10 @@ class _Scopes:
         return group
 
     def _made(self, scope: Scope, parent: Group) -> Group:
-        title, about = clean(scope.name), self._kernels.get(scope)
+        title, about = clean(scope.name), self._about.get(scope)
         if about is None:
             return Group(self._unique[parent](title), "scope", scope.gradient, parent)
-        made = Group(title, "kernel", scope.gradient, parent)
+        made = Group(title, about.kind, scope.gradient, parent)
         made.loops, made.where, made.detail = about.loops, about.where, about.detail
         return made
 
@@ -127,7 +129,7 @@ def _summarise(root: Group, groups: Sequence[Group]) -> None:
         counts: dict[str, int] = defaultdict(int)
         for member in group.members:
             if isinstance(member, Box):
-                counts[member.operation] += 1
+                counts[member.operation] += member.kind not in EDGES
             else:
                 for operation, n in inside.pop(member).items():
                     counts[operation] += n
@@ -136,12 +138,14 @@ def _summarise(root: Group, groups: Sequence[Group]) -> None:
         group.fetched = any(member.fetched for member in group.members)
         words = [operation for operation, n in counts.items() for _ in range(n)]
         noun = "node" if group.count == 1 else "nodes"
-        group.summary = f"{group.count} {noun}: {clean(counted(words), 90)}"
+        group.summary = f"{group.count} {noun}" + (
+            f": {clean(counted(words), 90)}" if words else ""
+        )
 
 
 def tree_of(boxes: Boxes, segments: bool = True) -> Tree:
     """The groups of all boxes; with `segments`, none is crowded."""
-    scopes = _Scopes(boxes.kernels)
+    scopes = _Scopes(boxes.about)
     for box in boxes.boxes:
         scopes.place(box)
     tree = Tree(scopes.root, boxes.wires)

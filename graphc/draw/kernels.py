@@ -1,16 +1,18 @@
 """The boxes of a plan: every kernel is a scope that holds what it computes, views and all.
 
-Enters: a lowered graph. Leaves: boxes and wires, with one scope a kernel. Edges between kernels are
-what is stored; what several kernels compute for themselves is drawn in each of them. Numbers are
-words on the box that reads them. Host calls, and what is given to a run, stand outside.
+Enters: a lowered graph. Leaves: boxes and wires, with one scope a kernel, and one around the steps
+of a loop, or of a side of a branch. Edges between kernels are what is stored; what several kernels
+compute for themselves is drawn in each of them. Numbers are words on the box that reads them. Host
+calls, and what is given to a run, stand outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from graphc.context import Scope
+from graphc.control import counted, entries, exits, is_used, output
 from graphc.draw.boxes import (
     About,
     Box,
@@ -24,13 +26,14 @@ from graphc.draw.boxes import (
     update_box,
     wire_of,
 )
+from graphc.draw.control import Drawn, Place
 from graphc.draw.text import clean
-from graphc.graph import Node, Tensor
-from graphc.kernel import Kernel
+from graphc.graph import Graph, Node, Tensor
+from graphc.kernel import Buffer, Kernel
 from graphc.kernel_text import lines_text, show_kernel
-from graphc.lower import Lowered, literal
+from graphc.lower import Inside, Lowered, Parts, literal
 from graphc.ops.source import FULL
-from graphc.plan import Call, Step
+from graphc.plan import Branch, Call, Host, Loop, Step
 from graphc.show import Naming, node_line
 
 
@@ -58,52 +61,162 @@ class _Reader:
     """The boxes of a plan, as they are made."""
 
     def __init__(self, lowered: Lowered) -> None:
-        self.graph, self.naming = lowered.graph, lowered.naming
-        self.fed = {(t.node, t.index) for t in self.graph.inputs}
-        self.place = {node: i for i, node in enumerate(self.graph.nodes)}
-        self.owners = {buffer: node for (node, _), buffer in lowered.buffers.items()}
+        self.naming = lowered.naming
         self.boxes: list[Box] = []
         self.wires: list[Wire] = []
-        self.kernels: dict[Scope, About] = {}
-        self.made: dict[Node, Box] = {}  # what holds a buffer
+        self.about: dict[Scope, About] = {}
+        graph = lowered.graph
+        level = _Level(self, graph, lowered.buffers, Place(flat=True))
+        for variable, value in graph.updates:
+            level.updates.setdefault(value.node, []).append((variable, value))
+        level.add_all(lowered.plan.steps, lowered.parts)
+        for tensor in graph.outputs:
+            level.holder(tensor).fetched = True
+        for node in list(level.updates):
+            level.add_updates(node)  # of what is given
+
+
+class _Level:
+    """The boxes of a plan's steps, or of those in a loop or in one side of a branch."""
+
+    def __init__(
+        self, reader: _Reader, graph: Graph, buffers: Mapping[tuple[Node, int], Buffer],
+        place: Place, around: _Level | None = None,
+    ) -> None:  # fmt: skip
+        self.reader, self.naming, self.around = reader, reader.naming, around
+        self.buffers, self.scope = buffers, place
+        self.fed = {(t.node, t.index) for t in graph.inputs}
+        self.place = {node: i for i, node in enumerate(graph.nodes)}
+        self.owners = {buffer: node for (node, _), buffer in buffers.items()}
+        self.read = {(t.node, t.index) for t in graph.tensors()}
+        self.made: dict[tuple[Node, int], Box] = {}  # what holds a buffer
+        self.taken: dict[Node, Tensor] = {}  # parameters: what they are outside
         self.updates: dict[Node, list[tuple[Tensor, Tensor]]] = {}
-        for variable, value in self.graph.updates:
-            self.updates.setdefault(value.node, []).append((variable, value))
-        for step, parts in zip(lowered.plan.steps, lowered.parts, strict=True):
-            self.add(step, parts)
-        for tensor in self.graph.outputs:
-            self.holder(tensor).fetched = True
-        for node in list(self.updates):
-            self.add_updates(node)  # of what is given
+
+    def add_all(self, steps: Sequence[Step], parts: Sequence[Parts]) -> None:
+        """The boxes of some steps."""
+        for step, made_of in zip(steps, parts, strict=True):
+            self.add(step, made_of)
+
+    def text(self, tensor: Tensor) -> str:
+        """What the listing calls a tensor of this level, or of one around it."""
+        level: _Level | None = self
+        while level is not None:
+            if (found := level.buffers.get((tensor.node, tensor.index))) is not None:
+                return f"%{found.name}"
+            level = level.around
+        return self.naming.tensor(tensor)
 
     def holder(self, tensor: Tensor) -> Box:
         """What holds a tensor: a box of an earlier step, or one of what is given to a run."""
-        node = tensor.node
-        if node not in self.made:
-            box = self.made[node] = box_of(node, self.naming, (node, tensor.index) in self.fed)
-            box.scope, box.named, box.gradient = None, False, False
+        node, key = tensor.node, (tensor.node, tensor.index)
+        if node in self.taken:
+            assert self.around is not None
+            return self.around.holder(self.taken[node])
+        if key not in self.made:
+            box = box_of(node, self.naming, self.around is None and key in self.fed)
+            box.scope, box.named, box.gradient = self.scope.scope, False, False
             box.title = clean(self.naming.node(node))
-            self.boxes.append(box)
-        return self.made[node]
+            self.keep(box, node)
+        return self.made[key]
+
+    def keep(self, box: Box, node: Node, index: int | None = None) -> None:
+        """A box that holds an output of a node, or all."""
+        for place in range(len(node.types)) if index is None else (index,):
+            self.made[node, place] = box
+        self.reader.boxes.append(box)
+
+    def wire(self, tensor: Tensor, head: Box, operand: str, tail: Box | None = None) -> None:
+        """One use of a tensor of this level."""
+        held = tail or self.holder(tensor)
+        self.reader.wires.append(wire_of(held, tensor, head, operand, self.naming))
 
     def add_updates(self, node: Node) -> None:
         """The boxes of what is written to variables of a node's values."""
         for variable, value in self.updates.pop(node, ()):
             box = update_box(variable, value, self.holder(variable), self.naming)
             box.scope, box.title = None, self.holder(variable).title
-            self.wires.append(wire_of(self.holder(value), value, box, "value", self.naming))
-            self.boxes.append(box)
+            self.wire(value, box, "value")
+            self.reader.boxes.append(box)
 
-    def add(self, step: Step, parts: AbstractSet[Node]) -> None:
+    def add(self, step: Step, parts: Parts) -> None:
         """The boxes of one step."""
-        stored = set(parts)
+        stored = set(parts.nodes)
         if isinstance(step, Call):
             stored = {self.owners[store.buffer] for store in step.kernel.stores}
-            self.add_kernel(step.kernel, stored, parts)
+            self.add_kernel(step.kernel, stored, parts.nodes)
+        elif isinstance(step, Host):
+            scope = self.scope.scope
+            self.connect({node: self.part(node, scope, "host") for node in stored}, stored)
         else:
-            self.connect({node: self.part(node, None, "host") for node in parts}, stored)
+            self.add_control(step, parts.inside)
         for node in sorted(stored, key=self.place.__getitem__):
             self.add_updates(node)
+
+    # ------------------------------------------------------------------ loops and branches
+
+    def add_control(self, step: Loop | Branch, inside: Sequence[Inside]) -> None:
+        """The group of a loop or a branch."""
+        drawn = Drawn(step.node, self.scope, self.naming, self.text)
+        if isinstance(step, Loop):
+            self.add_loop(drawn, step, inside[0])
+        else:
+            self.add_branch(drawn, step, inside)
+        self.reader.about |= drawn.groups
+
+    def enter(self, drawn: Drawn, name: str, inside: Inside, steps: Sequence[Step]) -> _Level:
+        """A body and its steps; what it captures is read where it is, outside."""
+        node = drawn.node
+        inner = _Level(self.reader, inside.graph, inside.buffers, drawn.place(name), self)
+        drawn.name = inner.text
+        for entry in entries(node, name):
+            if entry.role == "take" and entry.outside is not None:
+                inner.taken[entry.parameter.node] = entry.outside
+            elif entry.outside is not None or is_used(entry, node, name):
+                box = drawn.entry(entry, inner.scope)
+                inner.keep(box, entry.parameter.node)
+                if entry.outside is not None:
+                    self.wire(entry.outside, box, entry.role)
+        inner.add_all(steps, inside.parts)
+        return inner
+
+    def add_loop(self, drawn: Drawn, step: Loop, inside: Inside) -> None:
+        """A loop: what a step gets, does and leaves."""
+        node = step.node
+        inner = self.enter(drawn, "body", inside, step.steps)
+        for found in exits(node, "body", inside.graph):
+            state = found.entry
+            if state is None and (node, found.output) not in self.read:
+                continue
+            entering = None if state is None else inner.holder(state.parameter)
+            box = drawn.exit(found, entering, inner.scope)
+            self.keep(box, node, found.output)
+            if state is not None and state.kept is not None:
+                self.made[node, state.kept] = box
+            inner.wire(found.value, box, found.role)
+        count = counted(node)
+        if count is not None and (node, count) in self.read:
+            self.keep(drawn.count(count), node, count)
+
+    def add_branch(self, drawn: Drawn, step: Branch, inside: Sequence[Inside]) -> None:
+        """A branch: its condition, both sides, and its results."""
+        node = step.node
+        condition = drawn.condition()
+        self.reader.boxes.append(condition)
+        self.wire(node.inputs[0], condition, "condition")
+        sides = [
+            (name, self.enter(drawn, name, body, steps), body.graph)
+            for name, body, steps in zip(
+                ("then", "otherwise"), inside, (step.then, step.otherwise), strict=True
+            )
+        ]
+        for index in range(len(node.types)):
+            box = drawn.result(index)
+            self.keep(box, node, index)
+            for name, side, graph in sides:
+                side.wire(graph.outputs[index], box, name)
+
+    # ------------------------------------------------------------------ kernels
 
     def add_kernel(
         self, kernel: Kernel, stored: AbstractSet[Node], parts: AbstractSet[Node]
@@ -111,10 +224,10 @@ class _Reader:
         """The boxes of one kernel."""
         needed = self.needed(stored, parts)
         gradient = all(node.scope is not None and node.scope.gradient for node in stored)
-        scope = Scope(kernel.name, None, gradient)
+        scope = Scope(kernel.name, self.scope.scope, gradient)
         where = clean(lines_text(kernel), 60) if kernel.lines else ""
         text = "\n".join(clean(t, 400) for t in show_kernel(kernel, self.naming).splitlines())
-        self.kernels[scope] = About(loops_text(kernel, self.naming), where, text)
+        self.reader.about[scope] = About("kernel", loops_text(kernel, self.naming), where, text)
         inside = {
             node: self.part(node, scope, _kind(node, node in stored), node in stored)
             for node in needed
@@ -136,7 +249,7 @@ class _Reader:
         """The box of a node that a step computes."""
         line = node_line(node, self.naming)
         title = node.op.name if node.name is None else self.naming.node(node)
-        number = [f"%{self.naming.node(node)}"] if stored else []
+        number = [self.held(node)] if stored else []
         words = number if node.name is None else [node.op.name]
         words = [*words, self.naming.attrs(node), *self.numbers(node)]
         subtitle = "  ".join(clean(word) for word in words if word)
@@ -145,8 +258,13 @@ class _Reader:
             clean(line, 400), node.op.name, types_text(node, self.naming), kind == "gradient",
             scope,
         )  # fmt: skip
-        self.boxes.append(box)
+        self.reader.boxes.append(box)
         return box
+
+    def held(self, node: Node) -> str:
+        """What the listing calls the result of a node."""
+        several = len(node.types) > 1
+        return f"%{self.naming.node(node)}" if several else self.text(output(node, 0))
 
     def numbers(self, node: Node) -> Iterator[str]:
         """The operands that are numbers, in words."""
@@ -156,17 +274,20 @@ class _Reader:
 
     def number(self, tensor: Tensor) -> str | None:
         """The text of an operand that is a number; None where it is something else."""
-        return None if tensor.node in self.made else number_text(tensor, self.naming)
+        held = (tensor.node, tensor.index) in self.made
+        return None if held else number_text(tensor, self.naming)
 
     def connect(self, inside: Mapping[Node, Box], stored: AbstractSet[Node]) -> None:
         """The wires into the boxes of a step, and what it has made."""
         for node, head in inside.items():
             for position, tensor in enumerate(node.inputs):
                 if self.number(tensor) is None:
-                    tail = inside.get(tensor.node) or self.holder(tensor)
-                    operand = operand_name(node, position)
-                    self.wires.append(wire_of(tail, tensor, head, operand, self.naming))
-        self.made |= {node: inside[node] for node in inside if node in stored}
+                    tail = inside.get(tensor.node)
+                    self.wire(tensor, head, operand_name(node, position), tail)
+        for node, box in inside.items():
+            if node in stored:
+                for index in range(len(node.types)):
+                    self.made[node, index] = box
 
 
 def _kind(node: Node, stored: bool) -> str:
@@ -177,4 +298,4 @@ def _kind(node: Node, stored: bool) -> str:
 def boxes_of_plan(lowered: Lowered) -> Boxes:
     """All boxes of a plan, and its wires; every kernel is a scope."""
     reader = _Reader(lowered)
-    return Boxes(reader.boxes, reader.wires, reader.kernels)
+    return Boxes(reader.boxes, reader.wires, reader.about)

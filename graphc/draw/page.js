@@ -27,7 +27,9 @@ wires.forEach(([tail, head], w) => { touching[tail].push(w); touching[head].push
 
 // ---------------------------------------------------------------- sizes
 const isOpen = (m) => m < 0 && groups[~m].open && groups[~m].rows;
-const kindOfGroup = (group) => (["segment", "kernel"].includes(group.kind) ? group.kind : "folded");
+const FOLDED = { segment: "segment", kernel: "kernel", loop: "loop", branch: "branch", side: "branch" };
+const kindOfGroup = (group) => FOLDED[group.kind] || "folded";
+const TABS = ["folded", "kernel", "loop", "branch"];
 const kindOf = (m) => (m >= 0 ? nodes[m].kind : kindOfGroup(groups[~m]));
 function words(m) {
   if (m >= 0) return [nodes[m].title, cut(nodes[m].subtitle, 44), nodes[m].where];
@@ -41,8 +43,8 @@ function boxSize(m) {
   if (!sizes.has(m)) {
     const [title, sub, where] = words(m);
     const wide = Math.max(width(title, "600 13px"), width(sub, "11px"), width(where, "10px"));
-    const extra = { update: 34, placeholder: 40, segment: 32, folded: 32, kernel: 32, host: 36 }[kindOf(m)] || 24;
-    const tall = { variable: 62, segment: 61, folded: 59, kernel: 59 }[kindOf(m)] || 54;
+    const extra = { update: 34, placeholder: 40, segment: 32, host: 36, parameter: 44, result: 44 }[kindOf(m)] || (TABS.includes(kindOf(m)) ? 32 : 24);
+    const tall = { variable: 62, segment: 61, parameter: 42, result: 42 }[kindOf(m)] || (TABS.includes(kindOf(m)) ? 59 : 54);
     sizes.set(m, { w: Math.max(64, wide + extra), h: tall });
   }
   return sizes.get(m);
@@ -202,7 +204,9 @@ function outline(kind, w, h) {
     case "update": return `M0 0H${w - 14}L${w} ${h / 2}L${w - 14} ${h}H0Z`;
     case "segment": return `M0 6H${w - 6}V${h}H0ZM0 6L6 0H${w}V${h - 6}L${w - 6} ${h}M${w - 6} 6L${w} 0`;
     case "host": return `M4 0H${w}V${h}H4V${h - 12}H0V${h - 20}H4V20H0V12H4ZM4 12H8V20H4M4 ${h - 12}H8V${h - 20}H4`;
-    case "folded": case "kernel": return `M0 5V${h}H${w}V5H${Math.min(58, w / 2)}L${Math.min(52, w / 2 - 6)} 0H6Q0 0 0 5Z`;
+    case "parameter": return `M0 0H${w}L${w - 14} ${h}H14Z`;
+    case "result": return `M14 0H${w - 14}L${w} ${h}H0Z`;
+    case "folded": case "kernel": case "loop": case "branch": return `M0 5V${h}H${w}V5H${Math.min(58, w / 2)}L${Math.min(52, w / 2 - 6)} 0H6Q0 0 0 5Z`;
     default: return `M${r} 0H${w - r}Q${w} 0 ${w} ${r}V${h - r}Q${w} ${h} ${w - r} ${h}H${r}Q0 ${h} 0 ${h - r}V${r}Q0 0 ${r} 0Z`;
   }
 }
@@ -212,7 +216,7 @@ function drawBox(m, x, y, w, h) {
   const marks = `box k-${kind}${owner.gradient ? " grad" : ""}${owner.fetched ? " fetched" : ""}`;
   const g = make("g", { class: marks, transform: `translate(${x} ${y})`, "data-member": m }, layers.boxes);
   make("path", { class: "shape", d: outline(kind, w, h) }, g);
-  const lower = kind === "variable" ? 8 : ["segment", "folded", "kernel"].includes(kind) ? 4 : 0;
+  const lower = kind === "variable" ? 8 : kind === "segment" || TABS.includes(kind) ? 4 : 0;
   words(m).forEach((line, i) => {
     make("text", { class: ["title", "sub", "where"][i], x: w / 2, y: 19 + 15 * i + lower, "text-anchor": "middle" }, g, (i === 0 && m < 0 ? "▸ " : "") + line);
   });
@@ -252,7 +256,7 @@ function drawLine(route, dx, dy) {
 function drawGroup(plan, dx, dy) {
   const { group } = plan;
   if (group.parent >= 0) {
-    const g = make("g", { class: `group${group.gradient ? " grad" : ""}`, "data-member": ~group.index }, layers.groups);
+    const g = make("g", { class: `group g-${group.kind}${group.gradient ? " grad" : ""}`, "data-member": ~group.index }, layers.groups);
     make("rect", { x: dx, y: dy, width: plan.w, height: plan.h, rx: 10 }, g);
     make("rect", { class: "head", x: dx, y: dy, width: plan.w, height: HEAD }, g);
     const name = make("text", { class: "name", x: dx + 11, y: dy + 17 }, g, `▾ ${group.title}`);
@@ -267,6 +271,17 @@ function drawGroup(plan, dx, dy) {
   }
   for (const route of plan.routes) drawLine(route, dx, dy);
 }
+function drawReturns() { // from the next value of a state to the state
+  for (const box of nodes) {
+    if (!box || box.kind !== "result" || box.writes < 0) continue;
+    const from = drawnBoxes.get(box.index), to = drawnBoxes.get(box.writes);
+    if (!from || !to) continue;
+    const x = from.x + from.w - 7, y = from.y + from.h / 2, ex = to.x + to.w - 7, ey = to.y + to.h / 2;
+    const out = Math.max(x, ex) + 30, g = make("g", { class: "return" }, layers.lines);
+    make("path", { d: `M${x} ${y}C${out} ${y} ${out} ${ey} ${ex + 6} ${ey}` }, g);
+    make("path", { class: "tip", d: `M${ex} ${ey}l7 -4v8z` }, g);
+  }
+}
 let layers = {};
 function redraw() {
   scene.replaceChildren();
@@ -275,6 +290,7 @@ function redraw() {
   const plan = arrange(groups[0]);
   extent = plan;
   drawGroup(plan, 0, 0);
+  drawReturns();
   $("count").textContent = `${groups[0].summary}`;
   for (const [m, { g }] of drawnBoxes) {
     g.addEventListener("pointerenter", () => hover(usesOf(m), m, () => describe(m)));
@@ -409,7 +425,7 @@ function describe(m) {
   const box = nodes[m];
   const reads = touching[m].filter((w) => wires[w][1] === m).slice(0, 12).map((w) => `${texts[wires[w][2]]}: ${texts[wires[w][4]]}  ← ${called(wires[w][0])}`);
   const marks = [data.legend[box.kind], box.fetched ? "fetched" : ""].filter(Boolean).join(" · ");
-  card(box.title, [["p", pathTo(m)], ["p", marks], ["code", box.detail], ["p", box.writes >= 0 && nodes[box.writes] ? `writes ${pathTo(box.writes)} / ${nodes[box.writes].title}` : ""], ["p", reads.length ? "reads" : ""], ["code", reads.join("\n")], ["p", box.where], ["code", box.source]]);
+  card(box.title, [["p", pathTo(m)], ["p", marks], ["code", box.detail], ["p", box.writes >= 0 && nodes[box.writes] ? `${box.kind === "update" ? "writes" : "in the next step"} ${pathTo(box.writes)} / ${nodes[box.writes].title}` : ""], ["p", reads.length ? "reads" : ""], ["code", reads.join("\n")], ["p", box.where], ["code", box.source]]);
 }
 function describeLine(route) {
   const lines = route.uses.slice(0, 12).map((w) => {

@@ -1,4 +1,7 @@
-"""Neural networks: activations, losses, layers, convolutions. Compositions of ops; no new op."""
+"""Neural networks: activations, losses, layers, convolutions, recurrent networks.
+
+Compositions of ops; no new op.
+"""
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -17,6 +20,7 @@ from graphc.nn.activations import (
     softsign,
     swish,
 )
+from graphc.nn.cells import gru_cell, lstm_cell, rnn_cell
 from graphc.nn.convolution import (
     avg_pool2d,
     conv2d,
@@ -24,6 +28,7 @@ from graphc.nn.convolution import (
     depthwise_conv2d,
     max_pool2d,
 )
+from graphc.nn.decoding import decode
 from graphc.nn.layers import (
     batch_norm,
     dropout,
@@ -43,6 +48,7 @@ from graphc.nn.losses import (
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
 )
+from graphc.nn.recurrent import bidirectional, gru, lstm, rnn
 
 if not _TYPE_CHECKING:
     __getattr__ = _hints.of_module(__name__, _hints.NN)
@@ -50,26 +56,34 @@ if not _TYPE_CHECKING:
 __all__ = [
     "avg_pool2d",
     "batch_norm",
+    "bidirectional",
     "binary_crossentropy",
     "categorical_crossentropy",
     "conv2d",
     "conv2d_transpose",
+    "decode",
     "depthwise_conv2d",
     "dropout",
     "elu",
     "embedding_lookup",
     "gelu",
+    "gru",
+    "gru_cell",
     "hard_sigmoid",
     "huber_loss",
     "l2_normalize",
     "layer_norm",
     "leaky_relu",
     "log_softmax",
+    "lstm",
+    "lstm_cell",
     "max_pool2d",
     "mean_absolute_error",
     "mean_squared_error",
     "moments",
     "relu",
+    "rnn",
+    "rnn_cell",
     "running_batch_norm",
     "selu",
     "sigmoid",

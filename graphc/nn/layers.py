@@ -15,7 +15,7 @@ from graphc.ops.composition import composition
 from graphc.ops.control import named
 from graphc.ops.follow import as_shape
 from graphc.ops.gather import take
-from graphc.ops.powers import sqrt
+from graphc.ops.powers import rsqrt, sqrt
 from graphc.ops.random import random_bits
 from graphc.ops.reduce import mean
 from graphc.ops.select import maximum, where
@@ -79,7 +79,7 @@ def batch_norm(
         own = _channel_moments(tensor, axis)
         mean = own[0] if mean is None else mean
         variance = own[1] if variance is None else variance
-    normal = (tensor - mean) / sqrt(as_tensor(variance, tensor.dtype) + epsilon)
+    normal = (tensor - mean) * rsqrt(as_tensor(variance, tensor.dtype) + epsilon)
     return _affine(normal, scale, offset, name)
 
 
@@ -142,7 +142,7 @@ def layer_norm(
     """
     tensor = as_floats(x)
     average, variance = moments(tensor, axis, True)
-    return _affine((tensor - average) / sqrt(variance + epsilon), scale, offset, name)
+    return _affine((tensor - average) * rsqrt(variance + epsilon), scale, offset, name)
 
 
 @trimmed

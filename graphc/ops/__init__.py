@@ -10,6 +10,8 @@ from graphc.ops import (
     along_axis,
     arith,
     arrange,
+    bodies,
+    branch,
     broadcast,
     compare,
     compositions,
@@ -23,6 +25,7 @@ from graphc.ops import (
     elementary,
     factorizations,
     gather,
+    gelu,
     gradient,
     grouped,
     index,
@@ -30,6 +33,7 @@ from graphc.ops import (
     joining,
     linalg,
     logic,
+    loop,
     measure,
     moments,
     norms,
@@ -47,13 +51,14 @@ from graphc.ops import (
     sorting,
     source,
     trigonometric,
+    turned,
 )
 
 MODULES: tuple[ModuleType, ...] = (
     source, broadcast, control, compare, logic, select, arith, elementary, powers, trigonometric,
-    rounding, activation, shape, contraction, random, gradient, recompute, convolution, grouped,
-    interleave, pooling,
-    slicing, joining, arrange, gather, along_axis, index, creation, measure,
+    rounding, gelu, activation, shape, contraction, turned, random, gradient, recompute,
+    convolution, grouped, interleave, pooling,
+    slicing, joining, arrange, gather, along_axis, bodies, loop, branch, index, creation, measure,
     cumulative, einsum, factorizations, linalg, moments, norms, reduce, sorting, softmax,
     determinant, compositions,
 )  # fmt: skip

@@ -5,7 +5,6 @@ Each is finite, with a finite gradient, for every finite argument.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from graphc.ops.arith import absolute, divide, multiply, negative
 from graphc.ops.compare import greater
 from graphc.ops.control import identity
 from graphc.ops.domain import Domain, elementwise
-from graphc.ops.elementary import erfc, expm1, softplus
+from graphc.ops.elementary import expm1, softplus
 from graphc.ops.elementary import sigmoid as sigmoid
+from graphc.ops.gelu import gelu_of
 from graphc.ops.pointwise import common_operands, in_floats, pointwise
 from graphc.ops.select import clip, minimum, where
 from graphc.ops.source import full_of
@@ -106,11 +106,7 @@ def gelu(x: Any, approximate: bool = False, *, name: str | None = None) -> Tenso
     >>> gelu([-1.0, 2.0]).eval().round(4)
     array([-0.1587,  1.9545], dtype=float32)
     """
-    x = _real(x)
-    if not approximate:
-        return multiply(x * 0.5, erfc(x * -math.sqrt(0.5)), name=name)
-    inner = (x + x * x * x * 0.044715) * math.sqrt(2.0 / math.pi)
-    return multiply(x * 0.5, tanh(inner) + 1.0, name=name)
+    return gelu_of(_real(x), approximate, name)
 
 
 @trimmed

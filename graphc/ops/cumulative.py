@@ -17,6 +17,7 @@ from graphc.dims import product
 from graphc.dtypes import Array
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
+from graphc.ops.arith import scaled
 from graphc.ops.broadcast import same_dtype, sum_dtype
 from graphc.ops.domain import Case, Domain, Draw
 from graphc.ops.loops import (
@@ -73,7 +74,8 @@ def _exclusive_product(x: Array) -> Array:
 def _recurrence(a: Array, b: Array) -> Array:
     result = np.zeros_like(a)
     for k in range(1, len(a)):
-        result[k] = a[k - 1] * result[k - 1] + b[k - 1]
+        before = result[k - 1]
+        result[k] = np.where(before == 0, 0, a[k - 1] * before) + b[k - 1]
     return result
 
 
@@ -93,7 +95,7 @@ def _recurrence_vjp(
     g: Tensor, y: Tensor, a: Tensor, b: Tensor, axis: int, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     w = recurrence(a, g, axis, not reverse)
-    return w * y, w
+    return scaled(w, y), w
 
 
 LINEAR_RECURRENCE: Op = Op(
@@ -109,7 +111,10 @@ LINEAR_RECURRENCE: Op = Op(
 
 
 def recurrence(a: Tensor, b: Tensor, axis: int, reverse: bool) -> Tensor:
-    """`y[0] = 0, y[k+1] = a[k] * y[k] + b[k]` along an axis (from its end, if `reverse`)."""
+    """`y[0] = 0, y[k+1] = a[k] * y[k] + b[k]` along an axis (from its end, if `reverse`).
+
+    Where `y[k]` is 0, so is the product, even beside an infinity or NaN: it is a cotangent.
+    """
     return _build(LINEAR_RECURRENCE, (a, b), axis, reverse, None)
 
 
@@ -119,7 +124,7 @@ EXCLUSIVE_CUMPROD: Op = Op(
     build=lambda x, axis, reverse=False, name=None: (
         _build(EXCLUSIVE_CUMPROD, (x,), axis, reverse, name)
     ),
-    vjp=lambda g, y, x, axis, reverse: recurrence(x, g, axis, not reverse) * y,
+    vjp=lambda g, y, x, axis, reverse: scaled(recurrence(x, g, axis, not reverse), y),
     loop=exclusive_cumprod_loop,
     domain=_domain(1, "iuf", (False, True)),
 )  # fmt: skip
@@ -132,7 +137,7 @@ def exclusive_cumprod(x: Tensor, axis: int, reverse: bool) -> Tensor:
 
 def _cumprod_vjp(g: Tensor, y: Tensor, x: Tensor, axis: int, reverse: bool) -> Tensor:
     before = exclusive_cumprod(x, axis, reverse)
-    return (g + recurrence(x, g * x, axis, not reverse)) * before
+    return scaled(g + recurrence(x, scaled(g, x), axis, not reverse), before)
 
 
 CUMSUM: Op = Op(

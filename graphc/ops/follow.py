@@ -22,7 +22,7 @@ from graphc.build import Check, describe, make
 from graphc.context import origin
 from graphc.dims import Dim, Dimension, Shape, Symbol, derived, floordiv
 from graphc.errors import DTypeError, GraphcError, ShapeError
-from graphc.graph import Graph, Node, Op, Tensor
+from graphc.graph import Graph, Node, Op, Tensor, bodies, topological
 from graphc.ops.composition import replaced
 from graphc.ops.domain import Domain
 
@@ -187,12 +187,29 @@ def elements(graph: Graph) -> list[Symbol]:
     """
     found: dict[Symbol, None] = {}
     for node in graph.nodes:
-        for type in node.types:
-            _gather_elements(type.shape, found)
-        for value in node.attrs.values():
-            _gather_elements(value, found)
+        found.update(dict.fromkeys(elements_of(node)))
     inside = {*graph.nodes, *(t.node for t in graph.inputs)}
-    return [s for s in found if s.source is not None or s.owner[0].node not in inside]
+    return [
+        s for s in found
+        if s.source is not None or not (s.owner[0].node in inside or is_inner(s.owner[0]))
+    ]  # fmt: skip
+
+
+def elements_of(node: Node) -> Iterable[Symbol]:
+    """The symbols of one node, and of the graphs inside of it, that may be elements of tensors."""
+    found: dict[Symbol, None] = {}
+    for type in node.types:
+        _gather_elements(type.shape, found)
+    for value in node.attrs.values():
+        _gather_elements(value, found)
+    for body in bodies(node).values():
+        found.update(dict.fromkeys(elements(body.graph)))
+    return found
+
+
+def is_inner(tensor: Tensor) -> bool:
+    """Whether a tensor is made of parameters of a body: only a step of its loop has it."""
+    return any(node.op.name == "parameter" for node in topological([tensor]))
 
 
 def _gather_elements(value: Any, found: dict[Symbol, None]) -> None:
@@ -266,7 +283,8 @@ def _of_tensor(shape: Tensor, length: int | None = None) -> Shape:
             f"a shape's length must be known here, got {shape.type}: {describe(shape)}"
         )
     if not _is_small(shape):
-        return tuple(Dim.symbol(source=(shape, i)) for i in range(length or shape.shape[0]))  # type: ignore[arg-type]  # static
+        count: Any = shape.shape[0] if length is None else length
+        return tuple(Dim.symbol(source=(shape, i)) for i in range(count))
     return tuple(follow(shape))
 
 

@@ -140,9 +140,7 @@ def gradients(
                 f"  {role} is {describe(tensor)}"
             )
     nodes = topological(outputs)
-    sources, reached = reached_from(inputs, nodes)
-    connected = {t for t in outputs if t.node in reached} | {t for t in outputs if t in sources}
-    live = _upstream(connected, nodes, reached, sources)
+    live = connected(outputs, inputs, nodes)
     missing = [x for x in inputs if x not in live]
     if missing and unconnected == "error":
         lines = [f"  {describe(x)}: {_cuts(outputs, x, nodes)}" for x in missing[:5]]
@@ -153,6 +151,16 @@ def gradients(
     if memory_budget is not None:
         attrs["budget"] = memory_budget
     return list(make_all(GRADIENT, (*outputs, *seeds, *inputs), attrs, name))
+
+
+def connected(
+    ys: Sequence[Tensor], xs: Iterable[Tensor], nodes: Sequence[Node] | None = None
+) -> set[Tensor]:
+    """Those of `xs` that gradients of `ys` get to; `nodes` are all that `ys` reach."""
+    nodes = topological(ys) if nodes is None else nodes
+    sources, reached = reached_from(xs, nodes)
+    flowing = {t for t in ys if t.node in reached or t in sources}
+    return _upstream(flowing, nodes, reached, sources)
 
 
 def _check_budget(budget: Any) -> None:

@@ -93,10 +93,12 @@ def exclusive_cumprod_loop(y: Source, x: Source, axis: int, reverse: bool = Fals
 def linear_recurrence_loop(
     y: Source, a: Source, b: Source, axis: int, reverse: bool = False
 ) -> Loop:
-    """`y[k] = a[k - 1] * y[k - 1] + b[k - 1]`, the first is 0."""
+    """`y[k] = a[k - 1] * y[k - 1] + b[k - 1]`, the first is 0; a product with 0 is 0."""
     line = _Line(y, axis, reverse)
     factor, rest = (x.within(line.before, 0) for x in (a, b))
-    return line.loop(factor * y.within(line.before, 0) + rest)
+    before = y.within(line.before, 0)
+    product = select(apply("equal", before, 0.0), 0.0, factor * before)
+    return line.loop(product + rest)
 
 
 MOST_STEPS = 48  # of a search in a vector whose size a run decides: it has fewer than 2**48

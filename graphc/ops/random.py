@@ -23,8 +23,10 @@ from graphc.dims import Shape
 from graphc.dtypes import DType, uint32, uint64
 from graphc.graph import Op, Tensor
 from graphc.kernel import Index, Source, cast, lift
+from graphc.ops.bodies import ENTROPY_OF_STEP
 from graphc.ops.domain import Case, Domain, Draw
-from graphc.ops.source import no_oracle
+from graphc.ops.joining import concatenate
+from graphc.ops.source import as_tensor, no_oracle
 from graphc.places import linear
 from graphc.scalar import Like, Scalar, apply, select
 from graphc.types import TensorType
@@ -173,11 +175,31 @@ def random_bits(
 
     The session keys them by the op's name and its own seed; with `seed`, by that alone.
     """
-    entropy = make(ENTROPY, (), {})
+    entropy = _entropy()
     key = None if seed is None else seed_key(seed)
     operands = (entropy,) if like is None else (entropy, like)
     attrs = {"shape": shape, "dtype": dtype, "key": key, "seeded": seed is not None}
     return _bits_build(*operands, **attrs, name=name)  # type: ignore[arg-type]  # attributes by name
+
+
+def _entropy() -> Tensor:
+    """That of the step that is being built; outside of loops, the run's."""
+    inner = ENTROPY_OF_STEP.get()
+    return make(ENTROPY, (), {}) if inner is None else inner
+
+
+def entropy_of(step: Tensor) -> Tensor:
+    """The entropy of one step of a loop: that around it, its run's number mixed with the step's.
+
+    The mixing is that of SplitMix64: G. Steele et al., "Fast splittable pseudorandom number
+    generators", OOPSLA 2014.
+    """
+    around = _entropy()
+    number = (step + 1).astype(uint64)
+    mixed = around[1:] + number * as_tensor(np.uint64(0x9E3779B97F4A7C15))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> shift)) * as_tensor(np.uint64(factor))
+    return concatenate([around[:1], mixed ^ (mixed >> 31)])
 
 
 def is_unkeyed(type_or_node: Any) -> bool:

@@ -18,6 +18,7 @@ from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
 from graphc.kernel import Index, Source, cast, lift, typed
 from graphc.kernel import along as reduced_along
+from graphc.ops.arith import scaled
 from graphc.ops.axes import (
     Axes,
     accumulator,
@@ -130,7 +131,7 @@ def _prod_vjp(g: Tensor, y: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> Te
     rows = moved.reshape((*moved.shape[:last], count_along(x, axis)))
     others = exclusive_cumprod(rows, last, False) * exclusive_cumprod(rows, last, True)
     inverse = tuple(sorted(range(len(order)), key=order.__getitem__))
-    return spread * others.reshape(moved.shape).transpose(inverse)
+    return scaled(spread, others.reshape(moved.shape).transpose(inverse))
 
 
 PROD: Op = Op(

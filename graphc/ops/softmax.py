@@ -15,6 +15,7 @@ from graphc.dims import Shape
 from graphc.dtypes import Array
 from graphc.errors import trimmed
 from graphc.graph import Op, Tensor
+from graphc.ops.arith import scaled
 from graphc.ops.broadcast import as_floats, expand_reduced, same_dtype
 from graphc.ops.control import stop_gradient
 from graphc.ops.domain import Case, Domain, Draw
@@ -62,8 +63,8 @@ def _shift(x: Tensor, axis: int) -> Tensor:
 
 
 def _softmax_vjp(g: Tensor, y: Tensor, x: Tensor, axis: int) -> Tensor:
-    weighted = g * y
-    return weighted - y * _total(weighted, axis)
+    weighted = scaled(g, y)
+    return weighted - scaled(_total(weighted, axis), y)
 
 
 def _softmax_expand(x: Tensor, axis: int) -> Tensor:
@@ -102,7 +103,7 @@ SOFTMAX: Op = Op(
 LOG_SOFTMAX: Op = Op(
     "log_softmax", "composite", ("x",), same_dtype, _rowwise_shape, _log_softmax_oracle,
     build=lambda x, axis=-1, name=None: _build(LOG_SOFTMAX, x, axis, name),
-    vjp=lambda g, y, x, axis: g - exp(y) * _total(g, axis),
+    vjp=lambda g, y, x, axis: g - scaled(_total(g, axis), exp(y)),
     expand=_log_softmax_expand,
     domain=DOMAIN,
 )  # fmt: skip

@@ -18,17 +18,28 @@ from typing import TypeAlias
 from graphc import config
 from graphc.errors import CompileError
 from graphc.graph import Graph
+from graphc.passes.accumulate import accumulate
 from graphc.passes.differentiate import differentiate
 from graphc.passes.fold_constants import fold_constants
+from graphc.passes.hoist import hoist
+from graphc.passes.inside import inside
 from graphc.passes.lighten import lighten
 from graphc.passes.merge_common import merge_common
+from graphc.passes.merge_loops import merge_loops
 from graphc.passes.normalise_windows import normalise_windows
+from graphc.passes.prune_loops import prune_loops
 from graphc.passes.remove_dead import remove_dead
+from graphc.passes.scatter_updates import scatter_updates
 from graphc.passes.schedule import schedule
+from graphc.passes.segment_loops import segment_loops
 from graphc.passes.simplify_algebra import simplify_algebra
+from graphc.passes.sink_branches import sink_branches
+from graphc.passes.sink_rows import sink_rows
 from graphc.passes.sink_transposes import sink_transposes
 from graphc.passes.specialise import specialise
+from graphc.passes.split_totals import split_totals
 from graphc.passes.stabilise import stabilise
+from graphc.passes.stash import stash
 from graphc.show import show_graph
 from graphc.verify import verify
 
@@ -36,19 +47,35 @@ Pass: TypeAlias = Callable[[Graph], Graph]
 
 PIPELINE: tuple[Pass, ...] = (
     specialise,
+    sink_branches,
     stabilise,
     merge_common,
+    prune_loops,
+    hoist,
+    sink_rows,
+    merge_common,
+    segment_loops,
     differentiate,
+    merge_loops,
+    stash,
+    merge_loops,
+    sink_branches,
     fold_constants,
     simplify_algebra,
     stabilise,
     merge_common,
+    accumulate,
+    hoist,
+    sink_rows,
+    merge_common,
+    scatter_updates,
+    prune_loops,
     remove_dead,
     schedule,
 )
 
 LOWERING: tuple[Pass, ...] = (  # before kernels are made
-    sink_transposes, normalise_windows, lighten, merge_common, schedule,
+    sink_transposes, normalise_windows, lighten, split_totals, merge_common, schedule,
 )  # fmt: skip
 NEEDED = frozenset({"specialise", "differentiate"})  # what they replace has no program
 
@@ -84,13 +111,21 @@ def optimise(
             continue
         start = time.perf_counter()
         with _without_collection():
-            result = step(graph)
+            result = deep(step, graph)
             if result is not graph:
                 _verified(step.__name__, graph, result)
         graph = result
         if observe is not None:
             observe(step.__name__, graph, time.perf_counter() - start)
     return graph
+
+
+def deep(step: Pass, graph: Graph) -> Graph:
+    """A pass over a graph, then over the graphs inside of its nodes."""
+    result = step(graph)
+    if step is specialise:  # which goes inside by itself, for what it learns of the operands
+        return result
+    return inside(result, lambda body: deep(step, body))
 
 
 def _skipped() -> frozenset[str]:

@@ -1,9 +1,10 @@
 """Compute what depends on nothing that a run brings, once, with each op's own oracle.
 
 Enters: any graph. Leaves: the same graph, where a node over constants is a `constant`, or a `full`
-where all its elements are one number (also of a symbolic shape). Bounded in size. An op that raises
-or makes a NaN is left for the run, whose error or check names the line; ops that print, draw or
-call the user's code are never run here.
+where all its elements are one number (also of a symbolic shape). Bounded in size. A branch whose
+condition is known is the side that it takes. An op that raises or makes a NaN is left for the run,
+whose error or check names the line; ops that print, draw or call the user's code are never run
+here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from graphc.context import caller, on_behalf
 from graphc.dims import Dim, product
 from graphc.dtypes import Array
 from graphc.graph import Graph, Node, Tensor
+from graphc.ops.branch import BRANCH
 from graphc.ops.source import ARANGE, CONSTANT, EYE, FULL, SIZE, SIZES, full_of, literal
+from graphc.passes.inside import inlined
 from graphc.passes.sweep import protected, symbolic, uniform
 from graphc.rewriting import Rewriter
 
@@ -115,12 +118,23 @@ def _folded(node: Node) -> Tensor | None:
     return _as_source(result, node)
 
 
+def _taken(node: Node) -> list[Tensor] | None:
+    """The results of the side that a branch takes in every run; None where a run decides."""
+    condition, *operands = node.inputs
+    holds, split = uniform(condition), node.attrs["split"]
+    if holds is None:
+        return None
+    if holds:
+        return inlined(node.attrs["then"], operands[:split])
+    return inlined(node.attrs["otherwise"], operands[split:])
+
+
 def fold_constants(graph: Graph) -> Graph:
     """Replace nodes whose values are known before any run by those values."""
     apart = protected(graph)
     rewriter = Rewriter()
     known: set[Node] = set()
-    changed = False
+    changed = decided = False
     with on_behalf(caller(), None) as source:
         for node in graph.nodes:
             inputs = node.inputs
@@ -129,6 +143,10 @@ def fold_constants(graph: Graph) -> Graph:
                     known.add(node)
                 continue
             current = rewriter.visit(node)
+            if node.op is BRANCH and node not in apart and (side := _taken(current)) is not None:
+                rewriter.replace(node, side)
+                decided = True
+                continue
             if node in apart or not all(t.node in known for t in inputs):
                 continue
             source.where, source.scope = node.where, node.scope
@@ -137,4 +155,7 @@ def fold_constants(graph: Graph) -> Graph:
                 rewriter.replace(node, new)
                 known.add(node)
                 changed = True
-    return graph.with_roots([rewriter.resolve(t) for t in graph.roots]) if changed else graph
+    if not (changed or decided):
+        return graph
+    graph = graph.with_roots([rewriter.resolve(t) for t in graph.roots])
+    return fold_constants(graph) if decided else graph  # for what has come out of branches

@@ -1,8 +1,9 @@
 """Compute each thing once: nodes of one op over the same inputs, with the same attributes, are one.
 
 Enters: any graph. Leaves: the same, where the first of equal nodes stands for all (constants are
-equal by value, bit for bit). Never merged: variables, placeholders, random bits that no session has
-keyed, prints and the user's functions. A name survives: the one node carries the first of them.
+equal by value, bit for bit; `a * b` and `b * a` are equal, and so are sums). Never merged:
+variables, placeholders, random bits that no session has keyed, prints and the user's functions. A
+name survives: the one node carries the first of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from graphc.dims import Dim
 from graphc.dtypes import DType
 from graphc.graph import Graph, Node, Op, Tensor, outputs_of
 from graphc.ops import OPS
+from graphc.ops.bodies import PARAMETER
 from graphc.ops.control import PRINT
 from graphc.ops.random import is_unkeyed
 from graphc.ops.source import FULL, PLACEHOLDER, VARIABLE
@@ -23,7 +25,8 @@ from graphc.passes.sweep import protected
 from graphc.rewriting import Rewriter
 
 PLAIN = frozenset({int, str, bool, DType, Dim, type(None)})  # kinds of attributes that compare well
-APART = frozenset({PLACEHOLDER, VARIABLE, PRINT})
+COMMUTATIVE = frozenset(OPS[name] for name in ("add", "multiply", "masked_multiply"))
+APART = frozenset({PLACEHOLDER, VARIABLE, PARAMETER, PRINT})
 
 
 def repeats(op: Op) -> bool:
@@ -31,12 +34,12 @@ def repeats(op: Op) -> bool:
     return op not in APART and (op.family != "host" or OPS.get(op.name) is op)
 
 
-def _exact(value: Any) -> Hashable:
+def exact(value: Any) -> Hashable:
     """An attribute as a key: 0.0 and -0.0 differ, NaN equals itself."""
     if type(value) is float:
         return value.hex()
     if type(value) is tuple:
-        return tuple(map(_exact, value))
+        return tuple(map(exact, value))
     kept: Hashable = value
     return kept
 
@@ -52,6 +55,11 @@ def _full_key(node: Node) -> Hashable:
     )
 
 
+def _place(operand: Node | tuple[Node, int]) -> tuple[int, int]:
+    """Where an operand stands among all, to bring two into an order."""
+    return (operand.serial, 0) if isinstance(operand, Node) else (operand[0].serial, operand[1])
+
+
 def _key(node: Node, classes: dict[Node, Node]) -> Hashable:
     """What equal nodes have in common."""
     if node.op is FULL:
@@ -60,7 +68,9 @@ def _key(node: Node, classes: dict[Node, Node]) -> Hashable:
         classes.get(t.node, t.node) if t.index == 0 else (classes.get(t.node, t.node), t.index)
         for t in node.inputs
     ]
-    attrs = [v if type(v) in PLAIN else _exact(v) for v in node.attrs.values()]
+    if node.op in COMMUTATIVE:  # a * b is b * a, to the bit
+        inputs.sort(key=_place)
+    attrs = [v if type(v) in PLAIN else exact(v) for v in node.attrs.values()]
     return (node.op, *inputs, None, *attrs)
 
 

@@ -5,7 +5,7 @@
 | a convolution or its filter gradient, with padding | without, of images inside zeros |
 | the gradient of the images | convolutions at stride 1 of `g` inside zeros, see `phases.py` |
 | groups of several channels | the group as an axis of its own, by views |
-| the gradient of a maximum over windows that overlap | the places of the maxima, found once; |
+| the gradient of a maximum over windows | the places of the maxima, found once; |
 | | then a sum over the few windows that see a cell |
 
 So the images of a layer are put inside zeros once, for the convolution and its filter gradient.
@@ -176,8 +176,6 @@ def _input_gradient(node: Node) -> Tensor | None:
 def _max_gradient(node: Node) -> Tensor | None:
     (g, x), attrs = node.inputs, node.attrs
     assert x.shape is not None
-    if all(size <= stride for size, stride in zip(attrs["size"], attrs["strides"], strict=True)):
-        return None
     place = make(MAX_POOL2D_PLACE, (x,), attrs)
     return make(MAX_POOL2D_SPREAD, (g, place), {"image": x.shape[1:3], **attrs}, node.name)
 

@@ -22,6 +22,7 @@
 | cast of a lossless cast | one cast | the value in between is the value |
 | prod, max, min over axes of size 1 | a reshape | |
 | sum, mean over axes of size 1 | a reshape, `+ 0.0` | a sum starts at 0, so it has no -0.0 |
+| sum of an unslice over axes where it has one element among zeros | likewise | zeros add nothing |
 | `identity(x)`, `stop_gradient(x)` | `x` | once no gradient is left to be taken |
 
 Enters: any graph. Leaves: the same values, bit for bit, from fewer nodes.
@@ -40,6 +41,7 @@ from graphc.ops import OPS
 from graphc.ops.broadcast import broadcast_to, cast
 from graphc.ops.gradient import GRADIENT
 from graphc.ops.shape import reshape, transpose
+from graphc.ops.slicing import UNSLICE
 from graphc.ops.source import CONSTANT, full_of
 from graphc.passes.sweep import Rule, sweep, uniform
 from graphc.passes.term import Term
@@ -216,10 +218,25 @@ def _reduction(node: Node) -> Tensor | None:
     x, axes = node.inputs[0], node.attrs["axis"]
     if x.shape is None or not isinstance(axes, tuple) or node.attrs.get("initial") is not None:
         return None
-    if not all(isinstance(x.shape[a], int) and x.shape[a] == 1 for a in axes):
+    if node.op.name == "sum":
+        x = _without_zeros(x, axes)
+    shape = x.shape or ()
+    if not all(isinstance(shape[a], int) and shape[a] == 1 for a in axes):
         return None
     kept = reshape(cast(x, node.types[0].dtype), node.types[0].shape)
     return kept + 0.0 if kept.dtype.is_float and node.op.name in ("sum", "mean") else kept
+
+
+def _without_zeros(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """What an unslice has put among zeros, where all of these lie along the axes."""
+    if x.node.op is not UNSLICE or x.node.attrs["value"] != 0:
+        return x
+    inner = x.node.inputs[0]
+    assert inner.shape is not None and x.shape is not None
+    steps = x.node.attrs["steps"]
+    sizes = zip(inner.shape, x.shape, steps, strict=True)
+    moved = {a for a, (size, whole, step) in enumerate(sizes) if size != whole or step != 1}
+    return inner if moved <= set(axes) else x
 
 
 def _pass_through(node: Node) -> Tensor | None:

@@ -10,6 +10,8 @@ neither reads.
 | a reduction of a transpose | the reduction along the axes that these were |
 | slice, padding, concatenate of a transpose | the transpose of theirs |
 | transpose of transpose, of a broadcast value | one transpose, or none |
+| a transpose that mixes batches and rows of a product, where nothing else reads it | a product |
+| | that stores its result so |
 
 Enters: a graph that is about to be lowered. Leaves: the same values (sums in another order).
 """
@@ -20,12 +22,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from graphc.build import make
+from graphc.context import caller, on_behalf
 from graphc.facts import is_one
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.broadcast import broadcast_to
+from graphc.ops.contraction import MATMUL
 from graphc.ops.shape import TRANSPOSE, transpose
 from graphc.ops.source import CONSTANT, FULL, full_of
-from graphc.rewriting import rewrite
+from graphc.ops.turned import TURNED_MATMUL
+from graphc.rewriting import Rewriter, rewrite
 
 Axes: TypeAlias = tuple[int, ...]
 
@@ -128,6 +133,47 @@ RULES: Mapping[str, Callable[[Node, Axes], Tensor | None]] = {
 }  # fmt: skip
 
 
+# ---------------------------------------------------------------------------- products
+
+
+def _mixed(axes: Axes) -> bool:
+    """Whether a transpose moves batches of products, and ends with a row or a column."""
+    batches = len(axes) - 2
+    return axes[:batches] != tuple(range(batches)) and axes[-1] >= batches
+
+
+def _only_turned(graph: Graph) -> Mapping[Node, Axes]:
+    """The products of which one such transpose, and nothing else, is read."""
+    found: dict[Node, set[Axes | None]] = {t.node: {None} for t in graph.roots}
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            if tensor.node.op is MATMUL:
+                axes = node.attrs["axes"] if node.op is TRANSPOSE else None
+                found.setdefault(tensor.node, set()).add(axes)
+    only = {node: axes.pop() for node, axes in found.items() if len(axes) == 1}
+    return {node: axes for node, axes in only.items() if axes is not None and _mixed(axes)}
+
+
+def _store_turned(graph: Graph) -> Graph:
+    """The last row of the table, when all other transposes are where they stay."""
+    products, rewriter = _only_turned(graph), Rewriter()
+    if not products:
+        return graph
+    with on_behalf(caller(), None) as source:
+        for node in graph.nodes:
+            current = rewriter.visit(node)
+            axes = products.get(node.inputs[0].node) if node.op is TRANSPOSE else None
+            if axes is not None:
+                product = current.inputs[0].node
+                source.where, source.scope = product.where, product.scope
+                turned = make(TURNED_MATMUL, product.inputs, {"axes": axes}, product.name)
+                rewriter.replace(node, turned)
+    return graph.with_roots([rewriter.resolve(t) for t in graph.roots])
+
+
+# ---------------------------------------------------------------------------- all of it
+
+
 def sink_transposes(graph: Graph) -> Graph:
     """Apply the table above, each node once, operands first."""
 
@@ -140,4 +186,6 @@ def sink_transposes(graph: Graph) -> Graph:
         axes = _axes_of(node)
         return None if axes is None else found(node, axes)
 
-    return rewrite(graph, rule) if any(node.op is TRANSPOSE for node in graph.nodes) else graph
+    if not any(node.op is TRANSPOSE for node in graph.nodes):
+        return graph
+    return _store_turned(rewrite(graph, rule))

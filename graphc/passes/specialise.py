@@ -14,12 +14,16 @@ from typing import Any
 from graphc.build import ASSUMPTIONS, make, replay
 from graphc.context import caller, on_behalf
 from graphc.dims import Dim, Dimension, Symbol, substitute
-from graphc.graph import Graph, Node, Tensor
+from graphc.graph import Body, Graph, Node, Tensor, bodies
+from graphc.ops.branch import BRANCH, branch_entering
 from graphc.ops.control import identity, stand_in
+from graphc.ops.loop import LOOP, loop_entering
 from graphc.ops.source import PLACEHOLDER, VARIABLE
 from graphc.passes.sweep import protected
 from graphc.rewriting import Rewriter
 from graphc.types import TensorType
+
+ENTERING = {LOOP: loop_entering, BRANCH: branch_entering}  # types of bodies' parameters
 
 
 def substitute_attrs(attrs: dict[str, Any], values: Mapping[Symbol, Dimension]) -> dict[str, Any]:
@@ -128,6 +132,8 @@ class Specialiser:
         """Build one node again, where there is a reason to."""
         current, values = self._rewriter.visit(node), self._values
         attrs = substitute_attrs(node.attrs, values) if values and node.attrs else node.attrs
+        if node.op.family == "control":
+            attrs = self._inside(current, attrs)
         if node.op is VARIABLE:
             return  # a variable is itself, and what a session stores by
         if node.settled and attrs is node.attrs and not _retyped(current, node):
@@ -140,6 +146,29 @@ class Specialiser:
         outputs = _replay(fresh, node in self._kept)
         _learn(node.types, outputs, self.learned)
         self._rewriter.replace(node, outputs)
+
+
+    def _inside(self, node: Node, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The attributes with bodies over parameters of what is known of the operands."""
+        entering = ENTERING[node.op]([t.type for t in node.inputs], attrs)
+        found = {}
+        for name, body in bodies(node).items():
+            replaced = {
+                old: old if old.type == type else _refined(old, type)
+                for old, type in zip(body.graph.inputs, entering[name], strict=True)
+            }
+            walk = Specialiser(body.graph, replaced, self._values)
+            result = walk.walk([replaced[t] for t in body.graph.inputs])
+            self.learned |= walk.learned
+            if result is not body.graph:
+                found[name] = Body(result)
+        return {**attrs, **found} if found else attrs
+
+
+def _refined(parameter: Tensor, type: TensorType) -> Tensor:
+    """A parameter of another type."""
+    attrs = {**parameter.node.attrs, "dtype": type.dtype, "shape": type.shape}
+    return make(parameter.node.op, (), attrs, parameter.node.name)
 
 
 def _retyped(current: Node, node: Node) -> bool:

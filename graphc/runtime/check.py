@@ -23,11 +23,11 @@ import numpy as np
 from graphc.build import failure
 from graphc.dtypes import Array
 from graphc.errors import NumericsError
-from graphc.graph import Graph, Node, Tensor, topological
+from graphc.graph import Graph, Node, Tensor, bodies, topological
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import VARIABLE
 from graphc.runtime.device import Device, Environment, Program
-from graphc.runtime.reference.device import ReferenceDevice, apply_oracle
+from graphc.runtime.reference.device import ReferenceDevice, apply_oracle, resolved
 
 Values: TypeAlias = Mapping[tuple[Node, int], Array]
 
@@ -157,11 +157,32 @@ def evaluated(
                 results = (environment.entropy,)
             else:
                 operands = [values[t.node, t.index] for t in node.inputs]
-                results = apply_oracle(node, operands, environment.sizes)
+                inside = {k: _Body(b.graph, environment, change) for k, b in bodies(node).items()}
+                results = apply_oracle(node, operands, environment.sizes, inside)
             for index, (result, type) in enumerate(zip(results, node.types, strict=True)):
                 array = np.asarray(result).astype(type.dtype.numpy, copy=False)
                 values.setdefault((node, index), keep(array))
     return values
+
+
+class _Body:
+    """A body of a loop or a branch, whose values are changed too."""
+
+    def __init__(
+        self, graph: Graph, environment: Environment, change: Callable[[Array], Array] | None
+    ) -> None:
+        self._graph, self._environment, self._change = graph, environment, change
+
+    @property
+    def results(self) -> list[tuple[tuple[int, ...], Any]]:
+        """Shape and NumPy's dtype of each result."""
+        sizes = self._environment.sizes
+        return [(resolved(t.shape, sizes), t.dtype.numpy) for t in self._graph.roots]
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        """The results for some operands."""
+        values = evaluated(self._graph, arrays, self._environment, self._change)
+        return [values[t.node, t.index] for t in self._graph.roots]
 
 
 def moved(seed: int) -> Callable[[Array], Array]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.build import apply, assuming, describe
 from graphc.context import on_behalf
@@ -19,7 +19,7 @@ from graphc.dims import Dim, Dimension, Symbol, evaluate
 from graphc.dtypes import Array
 from graphc.errors import ShapeError
 from graphc.graph import Graph, Op, Tensor
-from graphc.ops.follow import elements
+from graphc.ops.follow import elements, is_inner
 from graphc.ops.measure import shape as shape_of
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import PLACEHOLDER, Variable
@@ -50,13 +50,13 @@ class Compilation:
 
     def holds(self, sizes: Mapping[Symbol, int]) -> bool:
         """Whether every question has the answer that it had, asked in the same order."""
-        return all(
-            (evaluate(a, sizes) == evaluate(b, sizes)) is answer for a, b, answer in self.guards
-        )
+        for a, b, answer in self.guards:
+            if (evaluate(a, sizes) == evaluate(b, sizes)) is not answer:
+                return False
+        return True
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """What some arrays are run with."""
 
     compilation: Compilation
@@ -141,6 +141,21 @@ class FetchSet:
             sizes[symbol]  # so that none is computed in the midst of a run
         return Bound(compilation, sizes, not computed.any)
 
+    def known(self, shapes: Sequence[tuple[int, ...]]) -> Bound | None:
+        """What `bind` gives for arrays of these shapes, where shapes alone lead to a program that
+        has been made; None where they do not, or where something is wrong with them."""
+        ranks = tuple([len(shape) for shape in shapes])
+        reader = self._readers.get(ranks)
+        sizes = None if reader is None else reader.sizes(shapes)
+        if sizes is None:
+            return None
+        for compilation in self.compilations:
+            if compilation.elements:
+                return None
+            if compilation.ranks == ranks and compilation.holds(sizes):
+                return Bound(compilation, sizes, True)
+        return None
+
     def measured(self, symbol: Symbol) -> tuple[Tensor, int]:
         """The integer tensor that a size is an element of, and which."""
         if symbol.source is not None:
@@ -155,10 +170,21 @@ class FetchSet:
     def value(self, tensor: Tensor) -> FetchSet:
         """The fetch set of a tensor that sizes are elements of."""
         if tensor not in self._values:
-            read = set(Graph((tensor,), (), tuple(self._fed)).tensors())
+            read = self._read(tensor)
             inputs = tuple(t for t in self._fed if t in read)
             self._values[tensor] = FetchSet(Graph((tensor,), (), inputs), self.device, None)
         return self._values[tensor]
+
+    def _read(self, tensor: Tensor) -> set[Tensor]:
+        """What a tensor is made of, and the sizes in it."""
+        read, waiting = set[Tensor](), [tensor]
+        while waiting:
+            graph = Graph((waiting.pop(),), (), tuple(self._fed))
+            read.update(graph.tensors())
+            measured = {self.measured(symbol)[0] for symbol in elements(graph)}
+            waiting += [t for t in measured if t not in read]
+            read |= measured
+        return read
 
     def feeds_of(self, value: FetchSet, arrays: Sequence[Array]) -> list[Array]:
         """What to feed to a fetch set of `value`, out of this one's feeds."""
@@ -180,7 +206,7 @@ class FetchSet:
             reason = "sizes of a new pattern: " + ", ".join(
                 f"{a} {'==' if answer else '!='} {b}" for a, b, answer in guards
             )
-        watch.done(graph, program, reason)
+        watch.done(graph, program, reason, self.device.name)
         targets: tuple[Any, ...] = tuple(variable for variable, _ in graph.updates)
         distinct = len(set(graph.roots)) == len(graph.roots)
         ranks = tuple(len(t.shape or ()) for t in types)
@@ -188,7 +214,7 @@ class FetchSet:
             program,
             ranks,
             guards,
-            tuple(elements(graph)),
+            tuple(dict.fromkeys((*elements(graph), *_looked_at(guards)))),
             reason,
             watch.seconds,
             len(graph.nodes),
@@ -197,6 +223,13 @@ class FetchSet:
             distinct and getattr(program, "fresh", False),
             all(value.type.is_static for _, value in graph.updates),
         )
+
+
+def _looked_at(guards: Sequence[tuple[Dimension, Dimension, bool]]) -> list[Symbol]:
+    """The sizes in guards that are elements of tensors: no shape alone tells whether these hold."""
+    sizes = [size for a, b, _ in guards for size in (a, b) if isinstance(size, Dim)]
+    symbols = [symbol for size in sizes for symbol in size.symbols()]
+    return [s for s in symbols if s.source is not None or s.owner is not None]
 
 
 def _open(dimension: Dimension | None, inner: bool) -> Dimension:
@@ -234,15 +267,23 @@ class _Reader:
 
     def __call__(self, arrays: Sequence[Array]) -> dict[Symbol, int]:
         """The value of each symbol; contradictions are errors."""
-        shapes = [array.shape for array in arrays]
-        sizes = {symbol: shapes[i][axis] for symbol, i, axis in self._places}
-        if (
-            self._rest
-            or any(shapes[i][axis] != size for i, axis, size in self._fixed)
-            or any(shapes[i][axis] != sizes[symbol] for i, axis, symbol in self._same)
-        ):
+        sizes = self.sizes([array.shape for array in arrays])
+        if sizes is None:
             sizes = bind_sizes(self._tensors, self._types, arrays)
             check_expressions(self._tensors, arrays, sizes)
+        return sizes
+
+    def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[Symbol, int] | None:
+        """The same for shapes of these ranks; None where they differ, or more must be looked at."""
+        if self._rest:
+            return None
+        for i, axis, size in self._fixed:
+            if shapes[i][axis] != size:
+                return None
+        sizes = {symbol: shapes[i][axis] for symbol, i, axis in self._places}
+        for i, axis, symbol in self._same:
+            if shapes[i][axis] != sizes[symbol]:
+                return None
         return sizes
 
 
@@ -268,6 +309,8 @@ class _Elements:
 
     def __call__(self, symbol: Symbol, sizes: Sizes) -> int:
         tensor, place = self._owner.measured(symbol)
+        if is_inner(tensor):
+            raise KeyError(symbol)  # what a step computes; its type will tell
         if tensor not in self._computed:
             value = self._owner.value(tensor)
             arrays = self._owner.feeds_of(value, self._arrays)

@@ -18,11 +18,33 @@ class Limits(NamedTuple):
     bytes: float  # read and written, a second
 
 
+class Noted(NamedTuple):
+    """What a kernel or a node inside of a loop did, in all its steps together."""
+
+    what: Node | Kernel
+    seconds: float | None  # None: the loop was timed as a whole
+    moved: int
+    work: int = 0
+    times: int = 1
+    inside: Sequence[Noted] = ()
+
+
 class Note(Protocol):
     """Gets what a run did, step by step: a node, or a kernel that was made of several."""
 
-    def __call__(self, what: Node | Kernel, seconds: float, moved: int, work: int = 0) -> None:
-        """`moved` are bytes read and written, `work` element operations, about (0: not known)."""
+    def __call__(
+        self,
+        what: Node | Kernel,
+        seconds: float,
+        moved: int,
+        work: int = 0,
+        times: int = 1,
+        inside: Sequence[Noted] = (),
+    ) -> None:
+        """`moved` are bytes read and written, `work` element operations, about (0: not known).
+
+        Of a loop, `times` is how many steps it made, and `inside` what was done in them.
+        """
         ...
 
 
@@ -45,13 +67,40 @@ class Environment(NamedTuple):
     note: Note | None = None
 
 
+class Residence(Protocol):
+    """Keeps variables from run to run, so that their values are not handed in and out.
+
+    Its runs compute what those of its program do, bit for bit. One thread at a time uses it.
+    """
+
+    nodes: Sequence[Node]  # the variables that it reads, among them all that it writes
+    sizes: Mapping[Symbol, int] | None  # of the runs that it is ready for
+
+    def bind(self, sizes: Mapping[Symbol, int]) -> bool:
+        """Make ready for runs of these sizes; False where they are no runs for it."""
+        ...
+
+    def hold(self, arrays: Sequence[Array]) -> None:
+        """Take over the values of `nodes`, which stay as they are while runs read them."""
+        ...
+
+    def run(self, feeds: Sequence[Array], entropy: Array | None) -> list[Array]:
+        """The outputs; updates land as a whole, or not at all where it raises."""
+        ...
+
+    def values(self) -> list[Array]:
+        """The values of the variables that are written, in the order of the graph's updates."""
+        ...
+
+
 class Program(Protocol):
     """A compiled graph.
 
     It may have more attributes. `fresh = True` says that `run` returns new arrays, which share no
     memory with feeds, variables or earlier results (roots that are one tensor may be one array):
     the caller writes to them. `summary` is a mapping for the compile report. `memory(sizes)` says
-    what a run of these sizes takes.
+    what a run of these sizes takes. `residence(leaving)` gives a `Residence`, or None, which calls
+    `leaving` where it cannot keep the values any longer.
     """
 
     def run(self, feeds: Sequence[Array], environment: Environment) -> Sequence[Array]:

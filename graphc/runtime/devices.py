@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-NOT_BUILT = "the OpenCL device is not built yet"
-NO_DRIVER = "no OpenCL driver is installed (Debian: apt install pocl-opencl-icd)"
+from graphc.errors import DeviceError
+from graphc.runtime.opencl.capabilities import Capabilities
+from graphc.runtime.opencl.platforms import Listing, choose, look
+from graphc.runtime.opencl.selftest import remembered
+
+PLAIN = {
+    "reference": "NumPy, node by node",
+    "interp": "kernels, interpreted in NumPy: slow, for tests",
+    "cpu": "native code, through LLVM",
+}
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +27,43 @@ class DeviceInfo:
     model: str
     usable: bool
     reason: str  # why it is not usable, or how it runs
+    capabilities: Capabilities | None = None  # of an OpenCL device: what its driver reports
 
     def __str__(self) -> str:
         usable = "usable" if self.usable else "not usable"
         return f"{self.name}: {self.model} ({usable}: {self.reason})"
+
+    def details(self) -> list[str]:
+        """What is known beyond the name, a line each: limits, then versions."""
+        known = self.capabilities
+        if known is None:
+            return []
+        floats = ["fp64" if known.fp64 else "no fp64", "fp16" if known.fp16 else "no fp16"]
+        memory = (
+            ("local", known.local_memory),
+            ("constant", known.constant_memory),
+            ("global", known.global_memory),
+            ("one buffer", known.allocation_limit),
+        )
+        clock = f"{known.clock} MHz" if known.clock else "clock unknown"
+        return [
+            f"{known.type}, {clock}, {known.compute_units} compute units, work-groups up to "
+            f"{known.work_group} items, {', '.join(floats)}",
+            "memory: " + ", ".join(f"{what} {size_text(size)}" for what, size in memory),
+            f"{known.platform}: {known.version}, {known.language}, driver {known.driver_version}",
+        ]
+
+
+def size_text(size: int) -> str:
+    """Bytes, as people read them.
+
+    >>> size_text(65536), size_text(7610773504)
+    ('64 KiB', '7.1 GiB')
+    """
+    value, unit = float(size), 0
+    while value >= 1024 and unit < len(UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{round(value, 1):g} {UNITS[unit]}"
 
 
 def processor() -> str:
@@ -37,38 +77,42 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def opencl_module() -> Any:
-    """pyopencl, or the reason (a string) why there is none.
+def opencl_devices(listing: Listing) -> list[DeviceInfo]:
+    """The devices that drivers offer, and a line for each driver that offers none."""
+    listed = [
+        DeviceInfo(found.name, found.capabilities.name, *_usable(found.capabilities),
+                   found.capabilities)
+        for found in listing.devices
+    ]  # fmt: skip
+    if not listed:
+        return [DeviceInfo("opencl", "none", False, listing.reason)]
+    return listed + [DeviceInfo("opencl", "none", False, fault) for fault in listing.faults]
 
-    It is loaded here and not at the top: loading it starts the system's OpenCL loader, which looks
-    for drivers, and `import graphc` must stay quick and touch none.
+
+def _usable(known: Capabilities) -> tuple[bool, str]:
+    """Whether a session takes this device, and why not or how."""
+    refusal = known.refusal()
+    if refusal:
+        return False, refusal
+    wrong = remembered(known)
+    if wrong:
+        return False, wrong
+    tested = "its first use tests it" if wrong is None else "it passed its test"
+    return True, f"kernels in OpenCL C; {tested}"
+
+
+def described(name: str) -> str:
+    """A device's name with its model; DeviceError where there is none of that name.
+
+    >>> described("cpu").startswith("cpu (")
+    True
     """
-    try:
-        return importlib.import_module("pyopencl")
-    except Exception as error:  # a broken loader raises whatever it likes
-        return f"pyopencl cannot be loaded: {error}"
-
-
-def opencl_devices() -> list[Any] | str:
-    """The devices of all platforms, or the reason why there are none."""
-    module = opencl_module()
-    if isinstance(module, str):
-        return module
-    try:
-        found = [device for platform in module.get_platforms() for device in platform.get_devices()]
-    except module.Error:
-        return NO_DRIVER
-    return found or NO_DRIVER
-
-
-def _described(device: Any) -> str:
-    kinds = {2: "CPU", 4: "GPU", 8: "accelerator"}
-    kind = next((name for bit, name in kinds.items() if device.type & bit), "device")
-    return (
-        f"{device.name.strip()}, {kind} on {device.platform.name.strip()}, "
-        f"{device.max_compute_units} units at {device.max_clock_frequency} MHz, "
-        f"{device.global_mem_size / 2**30:.1f} GiB"
-    )
+    if name.partition(":")[0] == "opencl":
+        found = choose(name)
+        return f"{found.name} ({found.capabilities.name}, {found.capabilities.platform})"
+    if name not in PLAIN:
+        raise DeviceError(f"there is no device {name!r}; there are {', '.join(PLAIN)} and opencl")
+    return f"{name} ({processor()})"
 
 
 def devices() -> list[DeviceInfo]:
@@ -77,15 +121,5 @@ def devices() -> list[DeviceInfo]:
     >>> devices()[0].name, devices()[0].usable
     ('reference', True)
     """
-    listed = [
-        DeviceInfo("reference", processor(), True, "NumPy, node by node"),
-        DeviceInfo("interp", processor(), True, "kernels, interpreted in NumPy: slow, for tests"),
-        DeviceInfo("cpu", processor(), True, "native code, through LLVM"),
-    ]
-    found = opencl_devices()
-    if isinstance(found, str):
-        return [*listed, DeviceInfo("opencl", "none", False, found)]
-    return listed + [
-        DeviceInfo(f"opencl:{i}", _described(device), False, NOT_BUILT)
-        for i, device in enumerate(found)
-    ]
+    plain = [DeviceInfo(name, processor(), True, how) for name, how in PLAIN.items()]
+    return [*plain, *opencl_devices(look())]

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from graphc.errors import FetchError, brief
 from graphc.graph import Graph, Tensor
+from graphc.ops.inner import lifted
 from graphc.ops.state import Group, Update
 
 Leaf: TypeAlias = Tensor | Update | Group
@@ -52,12 +53,17 @@ def giver(fetches: Any, leaves: Sequence[Leaf], rebuild: Rebuild) -> Callable[[S
     """A function of the values of the tensors among `leaves`: what to return for the nesting."""
     if isinstance(fetches, Tensor):
         return operator.itemgetter(0)
-    if all(isinstance(leaf, Tensor) for leaf in leaves):
-        kind = type(fetches)
-        if (kind is list or kind is tuple) and is_shallow(fetches):
-            return kind  # type: ignore[no-any-return]
-        return lambda outputs: rebuild(iter(outputs))
     given = [isinstance(leaf, Tensor) for leaf in leaves]
+    kind, count = type(fetches), sum(given)
+    if (kind is list or kind is tuple) and is_shallow(fetches) and all(given[:count]):
+        if count == len(given):
+            return kind  # type: ignore[no-any-return]
+        rest = [None] * (len(given) - count)  # the updates, which stand behind all tensors
+        if kind is list:
+            return lambda outputs: [*outputs, *rest]
+        return lambda outputs: (*outputs, *rest)
+    if all(given):
+        return lambda outputs: rebuild(iter(outputs))
 
     def give(outputs: Sequence[Any]) -> Any:
         values = iter(outputs)
@@ -110,5 +116,10 @@ def collect(leaves: Sequence[Leaf]) -> tuple[tuple[Tensor, ...], tuple[Update, .
 
 def graph_of(fetches: Any, inputs: Sequence[Tensor] = ()) -> Graph:
     """The graph that some fetches reach."""
-    outputs, updates = collect(flatten(fetches)[0])
-    return Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(inputs))
+    return reached(flatten(fetches)[0], inputs)
+
+
+def reached(leaves: Sequence[Leaf], inputs: Sequence[Tensor] = ()) -> Graph:
+    """The graph of some leaves; what is inside of loops is stacked over their steps."""
+    outputs, updates = collect(leaves)
+    return lifted(Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(inputs)))

@@ -12,11 +12,11 @@ from graphc.build import describe
 from graphc.dims import Dim, Shape
 from graphc.dtypes import as_dtype
 from graphc.errors import DTypeError, FeedError, FetchError, ShapeError, trimmed
-from graphc.graph import Graph, Tensor
+from graphc.graph import Tensor
 from graphc.ops.broadcast import cast
 from graphc.ops.source import array_of, as_tensor, placeholder
 from graphc.ops.state import Group, Update, assign
-from graphc.runtime.fetches import flatten, giver
+from graphc.runtime.fetches import flatten, giver, reached
 from graphc.runtime.given import given
 from graphc.runtime.locks import ForkLock
 from graphc.runtime.session import Session, callable_of, entered
@@ -117,7 +117,7 @@ def function(
         raise FetchError("function: outputs must be tensors; updates go into updates=")
     replaced = {old: _given(old, new) for old, new in _pairs(givens, "givens")}
     if replaced:
-        graph = given(Graph(tuple(leaves), tuple((u.variable, u.value) for u in changes)), replaced)  # type: ignore[arg-type]  # tensors, as was checked
+        graph = given(reached([*leaves, Group(tuple(changes))]), replaced)
         leaves = list(graph.outputs)
         changes = [
             Update(u.variable, new, u.where)
@@ -167,7 +167,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _take(value: Any, arrays: list[Any]) -> Any:
-    """The nesting of a call's arguments as a hashable, its arrays gathered in order."""
+    """The nesting of a call's arguments as a hashable, its arrays reached in order."""
     if isinstance(value, dict):
         return ("dict", tuple((k, _take(v, arrays)) for k, v in value.items()))
     if isinstance(value, (tuple, list)) and not _is_numbers(value):

@@ -9,6 +9,7 @@ from graphc.runtime.interp.device import InterpDevice
 from graphc.runtime.reference.device import ReferenceDevice
 
 cpu = lazy.Module("graphc.runtime.cpu.device")  # with llvmlite
+opencl = lazy.Module("graphc.runtime.opencl.device")  # with pyopencl
 
 
 def open_device(name: str, threads: int | None = None) -> Device:
@@ -22,5 +23,8 @@ def open_device(name: str, threads: int | None = None) -> Device:
         return InterpDevice()
     kind = str(name).partition(":")[0]
     if kind == "opencl":
-        raise DeviceError('the device "opencl" is not part of this version; use device="cpu"')
-    raise DeviceError(f'there is no device {name!r}; there are "cpu", "interp" and "reference"')
+        opened: Device = opencl.open_opencl(str(name))
+        return opened
+    raise DeviceError(
+        f'there is no device {name!r}; there are "cpu", "opencl", "interp" and "reference"'
+    )

@@ -7,11 +7,12 @@ that it read and wrote, and (of kernels) about how many element operations it di
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.graph import Node
+from graphc.graph import Node, bodies
 from graphc.kernel import Kernel
-from graphc.runtime.device import Limits
+from graphc.runtime.device import Limits, Noted
 from graphc.show import Naming
 
 SHOWN = 20
@@ -27,6 +28,9 @@ class Spent:
     seconds: float
     bytes: int
     work: int = 0  # element operations; 0 where the device does not say
+    times: int = 1  # of a loop: how many steps it made; of what is inside: how often it ran
+    inside: tuple[Spent, ...] = ()  # of a loop or a branch
+    timed: bool = True  # whether `seconds` were measured
 
     @property
     def rates(self) -> str:
@@ -49,6 +53,9 @@ class Profile:
     `limits` are the machine's, if the device measures them: then each kernel's share of them is
     shown, of the peak of arithmetic or of the rate of copying, whichever it is nearer to. (Caches
     make more than 100 % of the latter possible.)
+
+    A loop says how many steps it made. Below it is what was done inside, in all steps together:
+    timed on the reference device, counted on others.
     """
 
     def __init__(self, device: str, limits: Limits | None = None) -> None:
@@ -57,14 +64,26 @@ class Profile:
         self.rows: list[Spent] = []
         self._naming = Naming()
 
-    def note(self, what: Node | Kernel, seconds: float, moved: int, work: int = 0) -> None:
+    def note(
+        self, what: Node | Kernel, seconds: float, moved: int, work: int = 0, times: int = 1,
+        inside: Sequence[Noted] = (),
+    ) -> None:  # fmt: skip
         """Add a step."""
-        if isinstance(what, Node):
+        self.rows.append(self._spent(Noted(what, seconds, moved, work, times, inside)))
+
+    def _spent(self, noted: Noted) -> Spent:
+        what = noted.what
+        if isinstance(what, Node) and what.name is None and bodies(what):
+            name, op, lines = "", what.op.name, str(what.where)  # listings number it otherwise
+        elif isinstance(what, Node):
             name, op, lines = self._naming.node(what), what.op.name, str(what.where)
         else:
             name = ", %".join(store.buffer.name for store in what.stores)
             op, lines = what.name, ", ".join(map(str, what.lines))
-        self.rows.append(Spent(name, op, lines, seconds, moved, work))
+        return Spent(
+            name, op, lines, noted.seconds or 0.0, noted.moved, noted.work, noted.times,
+            tuple(map(self._spent, noted.inside)), noted.seconds is not None,
+        )  # fmt: skip
 
     @property
     def seconds(self) -> float:
@@ -78,16 +97,27 @@ class Profile:
             sums[row.op] += row.seconds
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
+    def _lines(self, row: Spent, total: float, indent: str = "") -> list[str]:
+        """A step, and what is inside of it, the most work first."""
+        share = f" {row.share(self.limits)}" if self.limits is not None and row.timed else ""
+        spent = f"{1e6 * row.seconds:9.1f} us {row.seconds / total:6.1%} {row.rates}{share}"
+        if not row.timed:
+            spent = f"{'':19} {row.bytes:>14,} bytes {row.work:>14,} op"
+        times = f", {row.times} step{'s' * (row.times != 1)}" if row.inside else f", {row.times} ×"
+        said = times if (row.inside and row.op == "loop") or (indent and not row.inside) else ""
+        text = f"  {spent}  {indent}{row.op}{' %' * bool(row.name)}{row.name}{said}  # {row.where}"
+        inside = sorted(row.inside, key=lambda r: (-r.seconds, -r.work, -r.bytes))
+        lines = [line for r in inside[:SHOWN] for line in self._lines(r, total, indent + "  ")]
+        if len(inside) > SHOWN:
+            lines.append(f"  {indent}  ... and {len(inside) - SHOWN} more inside")
+        return [text, *lines]
+
     def __str__(self) -> str:
         total = self.seconds or 1.0
         steps = f"{len(self.rows)} step{'s' * (len(self.rows) != 1)}"
         lines = [f"{steps} in {1e6 * self.seconds:.0f} us on {self.device}"]
         for row in sorted(self.rows, key=lambda r: -r.seconds)[:SHOWN]:
-            share = f" {row.share(self.limits)}" if self.limits is not None else ""
-            lines.append(
-                f"  {1e6 * row.seconds:9.1f} us {row.seconds / total:6.1%} {row.rates}{share}  "
-                f"{row.op} %{row.name}  # {row.where}"
-            )
+            lines += self._lines(row, total)
         if len(self.rows) > SHOWN:
             lines.append(f"  ... and {len(self.rows) - SHOWN} shorter ones")
         sums = (f"{op} {spent / total:.1%}" for op, spent in list(self.by_op().items())[:8])

@@ -11,8 +11,9 @@ import secrets
 from weakref import WeakKeyDictionary
 
 from graphc.build import make
-from graphc.graph import Graph, Node, Tensor
+from graphc.graph import Graph, Node, Tensor, nested
 from graphc.ops.random import RANDOM_BITS, is_unkeyed
+from graphc.passes.inside import inside
 from graphc.rewriting import rewrite
 
 MASK = 0xFFFFFFFFFFFFFFFF
@@ -37,7 +38,7 @@ class Keys:
 
     def assign(self, graph: Graph, prefix: str = "") -> Graph:
         """The graph with a key on every random op that has none."""
-        unkeyed = sorted(filter(is_unkeyed, graph.nodes), key=lambda node: node.serial)
+        unkeyed = sorted(filter(is_unkeyed, nested(graph)), key=lambda node: node.serial)
         if not unkeyed:
             return graph
         keys = {node: self._key(node, prefix) for node in unkeyed}
@@ -47,7 +48,10 @@ class Keys:
                 return None
             return make(RANDOM_BITS, node.inputs, node.attrs | {"key": keys[node]}, node.name)
 
-        return rewrite(graph, rule)
+        def keyed(part: Graph) -> Graph:
+            return inside(rewrite(part, rule), keyed)
+
+        return keyed(graph)
 
 
 def session_seed(seed: int | None) -> int:

@@ -22,7 +22,7 @@ from graphc.runtime.check import Compared
 from graphc.runtime.compilation import FetchSet
 from graphc.runtime.device import Device
 from graphc.runtime.feeds import convert, feed_items, feed_list
-from graphc.runtime.fetches import Leaf, collect, flatten, giver, graph_of, is_shallow, nesting_key
+from graphc.runtime.fetches import Leaf, flatten, giver, graph_of, is_shallow, nesting_key, reached
 from graphc.runtime.given import fed_apart
 from graphc.runtime.opening import open_device
 from graphc.runtime.prepared import Give, Prepared, prepared_call
@@ -42,9 +42,11 @@ MOST_SPELLINGS = 8  # of one fetch set: a, [a], {"a": a}
 class Session:
     """Runs fetches on a device and keeps the values of variables between runs.
 
-    `device`: "cpu" (native code), "reference" (NumPy, node by node: what a graph means, and the
-    place for breakpoints) or "interp" (kernels, interpreted: slow, to check code generators), or an
-    object with the methods of a `Device`. All give the same values, up to rounding.
+    `device`: "cpu" (native code), "opencl" (hardware with an OpenCL driver: the first device, or
+    "opencl:1", "opencl:gpu", "opencl:NAME"), "reference" (NumPy, node by node: what a graph means,
+    and the place for breakpoints) or "interp" (kernels, interpreted: slow, to check code
+    generators), or an object with the methods of a `Device`. All give the same values, up to
+    rounding. A device that is not there, or fails its self-test, is a DeviceError.
     `threads`: the most that a run on "cpu" uses, of the one pool that the process has; None takes
     as many as the CPUs and the control group allow this process. Results are the same, bit for bit.
     `seed` makes random numbers and random initial values reproducible; None draws a fresh seed.
@@ -252,8 +254,7 @@ class Session:
         self, leaves: Sequence[Leaf], feeds: Sequence[Tensor]
     ) -> tuple[FetchSet, list[int]]:
         """A fetch set, and which of the feeds it reads."""
-        outputs, updates = collect(leaves)
-        graph = Graph(outputs, tuple((u.variable, u.value) for u in updates), tuple(feeds))
+        graph = reached(leaves, feeds)
         read = set(graph.tensors()) | {v for v, _ in graph.updates}
         used = [i for i, t in enumerate(feeds) if t in read or _sizes_only(t)]
         graph = Graph(graph.outputs, graph.updates, tuple(feeds[i] for i in used))

@@ -6,7 +6,7 @@ Arrays in here are read-only, so a run may hand them to a program and keep them 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -38,17 +38,28 @@ class Cell:
         self.array: Array | None = None
 
 
+class Holder(Protocol):
+    """Who has newer values than some cells."""
+
+    def settle(self) -> None:
+        """Bring the cells up to date."""
+
+
 class Values:
     """Variables and their values.
 
     `current` keeps what is made of the values as they are. Every write begins with another dict,
     so that who finds something there, made under the lock that writers hold, may use it without
     that lock; and no old value is held. A variable's cell stays the same one.
+
+    Cells may be behind `keeper`. Who reads `Cell.array` calls `settle` first; `current` is empty as
+    long as there is a keeper. Both are looked at under the lock that writers hold.
     """
 
     def __init__(self) -> None:
         self._cells: WeakKeyDictionary[Variable, Cell] = WeakKeyDictionary()
         self.current: dict[Any, Any] = {}
+        self.keeper: Holder | None = None
 
     def __contains__(self, variable: Variable) -> bool:
         cell = self._cells.get(variable)
@@ -58,6 +69,7 @@ class Values:
         return iter([v for v, cell in list(self._cells.items()) if cell.array is not None])
 
     def __getitem__(self, variable: Variable) -> Array:
+        self.settle()
         array = self._cells[variable].array
         if array is None:
             raise KeyError(variable)
@@ -77,12 +89,14 @@ class Values:
 
     def write(self, values: Mapping[Variable, Array]) -> None:
         """Store several values; the arrays are the session's from here on."""
+        self.settle()
         self.current = {}
         for variable, array in values.items():
             self.cell(variable).array = kept(array)
 
     def replace(self, cells: Iterable[Cell], arrays: Iterable[Array]) -> None:
         """Store new arrays that nobody else holds, in cells of this object."""
+        self.settle()
         self.current = {}
         for cell, array in zip(cells, arrays, strict=True):
             array.setflags(write=False)
@@ -94,13 +108,25 @@ class Values:
             self.current = {}
         self.current[key] = made
 
+    def keep_at(self, keeper: Holder) -> None:
+        """The newest values are with a keeper from here on."""
+        self.current = {}
+        self.keeper = keeper
+
+    def settle(self) -> None:
+        """Bring all cells up to date."""
+        keeper = self.keeper
+        if keeper is not None:
+            keeper.settle()
+            self.keeper = None
+
     def forget(self) -> None:
         """Drop what is kept."""
         self.current = {}
 
     def clear(self) -> None:
         """Forget everything."""
-        self.current = {}
+        self.current, self.keeper = {}, None
         for cell in self._cells.values():
             cell.array = None
         self._cells.clear()

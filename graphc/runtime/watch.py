@@ -8,6 +8,7 @@ pass that changed it; 3 the kernels. Generated code (4) is printed where it is l
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from graphc import config
@@ -26,6 +27,9 @@ def _say(text: str) -> None:
     print(text.rstrip("\n"), file=sys.stderr)
 
 
+UNCHANGED = "passes without effect"
+
+
 class Watch:
     """The onlooker of one compilation."""
 
@@ -35,8 +39,9 @@ class Watch:
         self._last: Graph | None = None
 
     def __call__(self, name: str, graph: Graph, taken: float) -> None:
-        """One pass has run."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + taken
+        """One pass has run; the time of those that changed nothing is noted together."""
+        kind = UNCHANGED if graph is self._last else name
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + taken
         if self._dump is not None:
             self._dump(name, graph, taken)
         if config.debug() >= 2:
@@ -45,12 +50,13 @@ class Watch:
             _say(f"graphc: {name}, {taken * 1e3:.1f} ms: {body}")
         self._last = graph
 
-    def done(self, graph: Graph, program: Any, reason: str) -> None:
+    def done(self, graph: Graph, program: Any, reason: str, device: str) -> None:
         """The program is there: its kernels are dumped and printed, where it has any."""
         level = config.debug()
         if self._dump is None and not level:
             return
-        form = lowered(graph) if isinstance(getattr(program, "plan", None), Plan) else None
+        planned = isinstance(getattr(program, "plan", None), Plan)
+        form = replace(lowered(graph), device=device) if planned else None
         if self._dump is not None and form is not None:
             self._dump("fused", form, 0.0)
         if level:

@@ -10,6 +10,7 @@ microseconds for what takes some microseconds here.
     REFUSED    a check failed: sizes that must be equal are not, or an extremum of nothing is asked
     GROWS      a buffer is larger than its place in the arena
     MOVES      the block is too small; `total` says what is needed
+    HEAVY      the run would be more work than `most`
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from graphc.runtime.memory import ALIGN
 from graphc.runtime.once import once
 from graphc.runtime.sizes import MOST, OPERATIONS
 
-FITS, OVERFLOW, REFUSED, GROWS, MOVES = range(5)
+FITS, OVERFLOW, REFUSED, GROWS, MOVES, HEAVY = range(6)
 # Tables are addresses, each followed by the number of its rows.
 FORM = (
     "values", "words",
@@ -53,7 +54,7 @@ FORM = (
     "storage_places", "storage_placed",  # a word, its storage
     "capacities", "offsets", "arena",  # of storages; bytes of them all
     "base", "length",  # of the block
-    "threads",
+    "threads", "most",  # element operations of a run, about
     "starts",  # of entries within the block; -1: it has memory of its own
     "total", "workspace", "results", "parallel", "light", "used",  # what is found
 )  # fmt: skip
@@ -244,6 +245,7 @@ class _Binder:
             self.set("work", builder.select(
                 builder.icmp_unsigned(">", sum_, integer(MOST)), integer(MOST), sum_
             ))  # fmt: skip
+        self.leave(builder.icmp_signed(">", self.get("work"), self.word("most")), HEAVY)
 
     def launch(self, at: Value, record: Value) -> None:
         """The words of a launch, as it has been cut."""

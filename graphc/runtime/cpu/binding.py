@@ -6,15 +6,17 @@ long as everything fits into its place, a run of other sizes needs no new layout
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from graphc.dims import Symbol, evaluate
 from graphc.dtypes import Array
 from graphc.errors import DeviceError, GraphcError, ShapeError
 from graphc.kernel import Kernel
+from graphc.plan import Demand
 from graphc.runtime.cpu.recipe import Recipe, dimension_values
 from graphc.runtime.memory import layout
 
@@ -66,6 +68,15 @@ def refusal(recipe: Recipe, values: Sequence[int]) -> GraphcError:
     for i, extents, rule in recipe.needs:
         if values[recipe.counts[i]] > 0 and 0 in dimension_values(extents, values):
             return ShapeError(failure(recipe.natives[i].routine.kernel, rule))
+    return ShapeError("run: sizes do not fit")
+
+
+def unmet(demands: Iterable[Demand], sizes: Mapping[Symbol, int]) -> ShapeError:
+    """The error of a side of a branch whose sizes are not what they must be."""
+    for demand in demands:
+        left, right = (evaluate(size, sizes) for size in (demand.left, demand.right))
+        if left != right:
+            return ShapeError(f"{demand.text}\n  in this run: {left} and {right}")
     return ShapeError("run: sizes do not fit")
 
 

@@ -17,8 +17,9 @@ from graphc.dims import Symbol
 from graphc.dtypes import Array
 from graphc.errors import CompileError
 from graphc.kernel import Buffer
-from graphc.runtime.cpu.binder import FITS, GROWS, OVERFLOW, REFUSED, WORD, binder
+from graphc.runtime.cpu.binder import FITS, GROWS, HEAVY, OVERFLOW, REFUSED, WORD, binder
 from graphc.runtime.cpu.binding import Arenas, Places, out_of_memory, refusal
+from graphc.runtime.cpu.callbacks import Callbacks
 from graphc.runtime.cpu.recipe import TABLE_AT, Recipe, dimension_values
 from graphc.runtime.cpu.walker import walker
 from graphc.runtime.device import Environment, Snapshot
@@ -65,7 +66,9 @@ class Context:
         self.starts: memoryview[int] = memoryview(starts)  # type: ignore[arg-type]
         self.form: memoryview[int] = memoryview(form)  # type: ignore[arg-type]
         self._form_address = int(form.ctypes.data)
-        self._bind, self._walks = binder(), walker()  # the latter: release, hold
+        self.callbacks = Callbacks(recipe, self.words, self.values) if recipe.calls_back else None
+        self._bind, (release, hold, _) = binder(), walker()
+        self._walks = release, hold
         self._sizes_at = recipe.dimensions.places
         self.places: Places | None = None
         self.key: tuple[int, ...] | None = None
@@ -80,13 +83,14 @@ class Context:
         self.large: list[tuple[int, tuple[int, ...], Any, int]] = []
         self.seen: list[Callable[[], Any]] = []
         self.snapshot: Callable[[], Any] = nothing
+        self.leaving: Callable[[], Any] = nothing  # called before the block goes
         self.holds = self.quick = self.all_small = False
         self.nodes = recipe.nodes
         self.outputs = 0
         self.light = True
 
-    def bind(self, key: tuple[int, ...]) -> None:
-        """Make everything ready for these sizes."""
+    def bind(self, key: tuple[int, ...]) -> bool:
+        """Make everything ready for these sizes; False where a run of them is not wanted here."""
         self.key = self.sizes = None
         values, moved = self.values, False
         try:
@@ -96,6 +100,8 @@ class Context:
         except ValueError:  # no machine's integer
             status = OVERFLOW
         while status != FITS:
+            if status == HEAVY:
+                return False
             moved = self._settle(status, key) or moved
             status = self._bind(self._form_address)
             self.form[WORD["tapes"]] = len(self.recipe.dimensions.rows)
@@ -110,6 +116,7 @@ class Context:
         else:
             self.spare = 0
         self.key = key
+        return True
 
     def _settle(self, status: int, key: tuple[int, ...]) -> bool:
         """Do what the native function could not; whether the block has moved."""
@@ -152,6 +159,7 @@ class Context:
 
     def drop(self) -> None:
         """Give the block back; the next run binds anew."""
+        self.leaving()
         self.views, self.feeds, self.variables = [], [], []  # they hold the block
         self.entropy, self.copies = [], []
         self.block, self.base, self.key, self.sizes = np.zeros(0, np.uint8), 0, None, None
@@ -192,15 +200,14 @@ class Context:
             views = self.views = [None] * len(recipe.entries)
         if sort or recipe.open_variables:
             self.seen, self.snapshot = [nothing] * len(recipe.nodes), nothing
-        feeds, given = len(recipe.plan.inputs), len(recipe.given)
+        feeds, given, new_array = len(recipe.plan.inputs), len(recipe.given), np.ndarray
         for row, number, shape, dtype in recipe.ordered if sort else recipe.open:
             start, before = starts[row], views[number]
             if start < 0:
                 sort = sort or before is not None or number >= given
                 views[number] = None
                 continue
-            view = np.ndarray(tuple([values[d] for d in shape]), dtype, block, start)
-            views[number] = view
+            views[number] = view = new_array(shape(values), dtype, block, start)
             if sort or before is None or feeds <= number < given:
                 sort = True
             elif number < feeds:
@@ -247,7 +254,7 @@ class Context:
         for number, node in enumerate(self.nodes):
             array = variables[node]
             if seen[number]() is not array:
-                held.append(self._place_variable(number, array))
+                held.append(self.place_variable(number, array))
         for slot in self.entropy:
             slot[...] = environment.entropy
         if self.holds and type(variables) is Snapshot:
@@ -273,7 +280,7 @@ class Context:
             self.words[place] = address
         return array
 
-    def _place_variable(self, number: int, array: Array) -> Array:
+    def place_variable(self, number: int, array: Array) -> Array:
         """Take over a variable's new value; gives what must live as long as the run."""
         slot, kept = self.variables[number], array
         if slot is not None:

@@ -25,7 +25,8 @@ class CpuDevice:
 
     def compile(self, graph: Graph, check: str | None = None) -> CpuProgram | CheckedProgram:
         """A native program for an optimised graph."""
-        program = CpuProgram(lower(graph), self._generate, host(), self.threads, check)
+        plan, targets = lower(graph), [variable.node for variable, _ in graph.updates]
+        program = CpuProgram(plan, self._generate, host(), self.threads, check, targets)
         return program if check is None else CheckedProgram(graph, program)
 
     def limits(self) -> Limits | None:

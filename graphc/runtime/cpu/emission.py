@@ -132,6 +132,26 @@ def fetch(builder: ir.IRBuilder, table: Value, index: Value) -> Value:
     return builder.load(builder.gep(table, [index], source_etype=INTEGER), typ=INTEGER, align=8)
 
 
+def copy(builder: ir.IRBuilder, target: Value, source: Value, count: Value) -> None:
+    """Copy bytes."""
+    _library(builder, "memcpy", [POINTER, POINTER, INTEGER], [target, source, count])
+
+
+def clear(builder: ir.IRBuilder, target: Value, count: Value) -> None:
+    """Make bytes zero."""
+    zero = ir.Constant(ir.IntType(32), 0)
+    _library(builder, "memset", [POINTER, ir.IntType(32), INTEGER], [target, zero, count])
+
+
+def _library(
+    builder: ir.IRBuilder, name: str, kinds: Sequence[Any], values: Sequence[Value]
+) -> None:
+    """Call a function of the C library."""
+    found = builder.module.globals.get(name)
+    function = found or ir.Function(builder.module, ir.FunctionType(POINTER, kinds), name)
+    builder.call(function, values)
+
+
 def splat(builder: ir.IRBuilder, value: Value, lanes: int) -> Value:
     """A vector of one value."""
     one = builder.insert_element(

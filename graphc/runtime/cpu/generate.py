@@ -6,13 +6,13 @@ Enters: a kernel and a target. Leaves: its routines, in the order in which they 
 from __future__ import annotations
 
 from graphc.collapse import collapse
+from graphc.contractions import match, with_copies
 from graphc.kernel import Kernel
 from graphc.runtime.cpu import nest
 from graphc.runtime.cpu.copying import compile_copy
 from graphc.runtime.cpu.ordered import compile_ordered
-from graphc.runtime.cpu.products import match, pays
+from graphc.runtime.cpu.products import pays
 from graphc.runtime.cpu.products_code import compile_product
-from graphc.runtime.cpu.products_operands import with_copies
 from graphc.runtime.cpu.routine import Routine
 from graphc.runtime.cpu.target import Target
 

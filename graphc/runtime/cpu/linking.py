@@ -45,12 +45,14 @@ class Linker:
     def link(self, routine: Routine, target: Target) -> Linked:
         """The code of a routine: compiled now, unless it is loaded already."""
         symbols = sorted(routine.symbols.items())
-        key = content_key(routine.code, repr(symbols), target.cpu, target.features)
+        effort = routine.effort
+        key = content_key(routine.code, repr(symbols), target.cpu, target.features, effort)
         dump(routine, key)
         with self._lock():
             found = self._known.get(key)
             if found is None:
-                library = compile_module(routine.code, target, symbols=addresses(routine, target))
+                symbols_of = addresses(routine, target)
+                library = compile_module(routine.code, target, effort, symbols_of)
                 found = self._known[key] = Linked(library, library.address(NAME))
             self._latest.pop(key, None)
             self._latest[key] = found

@@ -11,6 +11,11 @@ none is left, and goes. The caller takes chunks too, then shuts the gate (no ent
 waits for the workers inside, never for those that sleep or come late: these find no entrance. So
 nobody reads a job that is over, and a busy machine costs speed only.
 
+The chunks lie in as many ranges as threads take part, and each thread begins with the range at its
+own place: the same part of an array in kernel after kernel and in run after run, so what it has
+written is still in its own caches. A thread whose range is done helps with the others. Between
+cores that share no cache, a line that another core has written last costs ten times one's own.
+
 A worker without work spins for some microseconds, then gives its turn away, then sleeps until the
 generation changes. A call that finds the pool taken (from inside a body, or from another thread)
 runs its chunks itself: the same chunks, whoever runs them.
@@ -25,6 +30,7 @@ from string import Template
 PAUSES = 2000  # tens of microseconds, at 20 to 40 ns
 YIELDS = 800  # some hundreds of microseconds on a machine without other work
 MOST_WORKERS = 2**15
+MOST_RANGES = 64  # of the chunks of a call; more threads than that share them
 FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221}  # the call's number
 PAUSE = {"x86_64": "pause", "amd64": "pause", "aarch64": "isb", "arm64": "isb"}
 
@@ -57,7 +63,7 @@ define internal void @wake(ptr %word, i32 %count) nounwind noinline {
 
 CODE = """
 @gate = global i64 0, align 128
-@next = internal global i64 0, align 128
+@next = internal global [$ranges x [16 x i64]] zeroinitializer, align 128
 @busy = global i32 0, align 128
 @sleepers = global i32 0, align 128
 @stop = global i32 0, align 128
@@ -66,6 +72,7 @@ CODE = """
 @context = internal global ptr null
 @count = internal global i64 0
 @grain = internal global i64 0
+@ranges = internal global i64 0
 
 declare i32 @$yield()
 declare i64 @llvm.smin.i64(i64, i64)
@@ -86,23 +93,41 @@ define internal void
   ret void
 }
 
-define internal void @share(ptr %body, ptr %context, i64 %count, i64 %grain) {
+define internal void
+@share(ptr %body, ptr %context, i64 %count, i64 %grain, i64 %ranges, i64 %place) {
 entry:
   %most = sub i64 %count, 1
   %last = sdiv i64 %most, %grain
+  %chunks = add i64 %last, 1
+  br label %visit
+visit:
+  %turn = phi i64 [0, %entry], [%following, %empty]
+  %shifted = add i64 %place, %turn
+  %range = urem i64 %shifted, %ranges
+  %above = add i64 %range, 1
+  %before = mul i64 %chunks, %range
+  %first = udiv i64 %before, %ranges
+  %until = mul i64 %chunks, %above
+  %stop = udiv i64 %until, %ranges
+  %next = getelementptr [16 x i64], ptr @next, i64 %range
   br label %take
 take:
-  %index = atomicrmw add ptr @next, i64 1 monotonic
-  %over = icmp sgt i64 %index, %last
-  br i1 %over, label %out, label %run
+  %taken = atomicrmw add ptr %next, i64 1 monotonic
+  %index = add i64 %first, %taken
+  %over = icmp sge i64 %index, %stop
+  br i1 %over, label %empty, label %run
 run:
   call void @chunk(ptr %body, ptr %context, i64 %count, i64 %grain, i64 %index)
   br label %take
+empty:
+  %following = add i64 %turn, 1
+  %more = icmp ult i64 %following, %ranges
+  br i1 %more, label %visit, label %out
 out:
   ret void
 }
 
-define void @graphc_worker() {
+define void @graphc_worker(i64 %place) {
 entry:
   %first = load atomic i64, ptr @gate acquire, align 8
   %before = sub i64 %first, 4294967296
@@ -161,7 +186,8 @@ work:
   %context = load ptr, ptr @context
   %count = load i64, ptr @count
   %grain = load i64, ptr @grain
-  call void @share(ptr %body, ptr %context, i64 %count, i64 %grain)
+  %ranges = load i64, ptr @ranges
+  call void @share(ptr %body, ptr %context, i64 %count, i64 %grain, i64 %ranges, i64 %place)
   br label %leave
 leave:
   %left = atomicrmw sub ptr @gate, i64 1 release
@@ -201,7 +227,18 @@ open:
   store ptr %context, ptr @context
   store i64 %count, ptr @count
   store i64 %grain, ptr @grain
-  store atomic i64 0, ptr @next monotonic, align 8
+  %sharing = add i64 %helpers, 1
+  %ranges = call i64 @llvm.smin.i64(i64 %sharing, i64 $ranges)
+  store i64 %ranges, ptr @ranges
+  br label %clear
+clear:
+  %range = phi i64 [0, %open], [%above, %clear]
+  %next = getelementptr [16 x i64], ptr @next, i64 %range
+  store atomic i64 0, ptr %next monotonic, align 8
+  %above = add i64 %range, 1
+  %cleared = icmp eq i64 %above, %ranges
+  br i1 %cleared, label %post, label %clear
+post:
   %entrances = shl i64 %helpers, 16
   %opening = add i64 %entrances, 4294967296
   %before = atomicrmw add ptr @gate, i64 %opening seq_cst
@@ -213,7 +250,7 @@ rouse:
   call void @wake(ptr getelementptr (i8, ptr @gate, i64 $high), i32 %needed)
   br label %run
 run:
-  call void @share(ptr %body, ptr %context, i64 %count, i64 %grain)
+  call void @share(ptr %body, ptr %context, i64 %count, i64 %grain, i64 %ranges, i64 0)
   %shut = atomicrmw and ptr @gate, i64 -4294901761 acq_rel
   br label %join
 join:
@@ -282,5 +319,6 @@ def pool_code(futex: bool) -> str:
         **{"yield": "SwitchToThread" if windows else "sched_yield"},
         pauses=PAUSES,
         patience=PAUSES + YIELDS,
+        ranges=MOST_RANGES,
         high=4 if sys.byteorder == "little" else 0,
     )

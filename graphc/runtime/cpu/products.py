@@ -1,224 +1,27 @@
-"""Which kernels are products of matrices: one sum of products of two reads, and what is made of it.
+"""Which products of matrices are quicker with packing and tiles than as loops on the CPU.
 
-Enters: a kernel, collapsed. Leaves: a `Product`: the two reads as strided operands A and B, and
-each axis of the nest as a batch (in both), a row (in A) or a column (in B), so that
-
-    total[batch, row, column] = sum of A(batch, row, sums) * B(batch, sums, column)
-
-Nothing here knows of matmul or convolution: whatever is affine in the axes is read in place. What
-the stores make of the total (a bias, a mask, an optimiser's update) is the product's epilogue.
+Enters: a product, as `graphc.contractions` finds it. Leaves: yes or no.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from graphc.contractions import Product, is_one, turns
 
-from graphc.affine import Affine, place
-from graphc.dims import Dimension
-from graphc.dtypes import DType, float32, float64
-from graphc.kernel import Axis, Buffer, Kernel, walk
-from graphc.scalar import Scalar
-
-MOST = 3  # axes of each kind
 LEAST_WORK = 16_384  # multiply-adds of a product that is worth packing and tiles
 LEAST_DEPTH = 8  # terms of a sum that pay for a tile where loops could read vectors as well
-
-
-class Operand(NamedTuple):
-    """A strided array: a buffer, and where its elements lie."""
-
-    buffer: Buffer
-    place: Affine
-
-    def step(self, axis: Axis) -> Dimension:
-        """How far one turn of an axis moves, in elements."""
-        return self.place.step(axis)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """A kernel as a product of matrices. `totals` are the formulas of its sum, all equal."""
-
-    kernel: Kernel
-    dtype: DType
-    totals: tuple[Scalar, ...]
-    a: Operand
-    b: Operand
-    c: Affine  # where the first store writes
-    batch: tuple[Axis, ...]
-    rows: tuple[Axis, ...]
-    column: Axis
-    sums: tuple[Axis, ...]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the total is stored as it is, and nothing else is."""
-        stores = self.kernel.stores
-        return len(stores) == 1 and stores[0].value in self.totals
-
-
-def match(kernel: Kernel) -> Product | None:
-    """The kernel as a product; None where it is none."""
-    totals = tuple(f for f in kernel.formulas() if f.primitive == "reduce")
-    terms = [_term(total) for total in totals]
-    if not terms or terms[0] is None or any(term != terms[0] for term in terms):
-        return None
-    written = {store.buffer for store in kernel.stores}
-    a, b = terms[0].a, terms[0].b
-    if a.buffer in written or b.buffer in written or not _stores_everywhere(kernel):
-        return None
-    targets = [_target(store.index, store.buffer) for store in kernel.stores]
-    if targets[0] is None or any(target is None for target in targets):
-        return None
-    matrices = _Matrices(kernel, totals[0].value[1], targets[0])
-    found = [order for order in (matrices.order(a, b), matrices.order(b, a)) if order is not None]
-    if not found:
-        return None
-    order = min(found, key=lambda each: each.cost)
-    return Product(
-        kernel, order.a.buffer.type.dtype, totals, order.a, order.b, targets[0],
-        order.batch, order.rows, order.column, order.sums,
-    )  # fmt: skip
+# Where they cannot, for the columns of B lie apart, and a sum is too short for vectors of its terms
+SHORT, LEAST_APART = 32, 1_024
 
 
 def pays(product: Product) -> bool:
     """Whether tiles and packing are quicker than plain loops; unknown sizes are thought large."""
-    m = _known(product.rows)
-    n = _known((product.column,))
-    k = _known(product.sums)
-    straight = _is_one(product.b.step(product.column)) and _is_one(product.c.step(product.column))
+    m = turns(product.rows)
+    n = turns((product.column,))
+    k = turns(product.sums)
+    straight = is_one(product.b.step(product.column)) and is_one(product.c.step(product.column))
     if m == 1 or n == 1 or (k is not None and k < LEAST_DEPTH and straight):
         return False
     if m is None or n is None or k is None:
         return True
-    return m * n * k >= LEAST_WORK
-
-
-def _known(axes: Sequence[Axis]) -> int | None:
-    """How many turns axes make together, where that is known."""
-    extents = [axis.extent for axis in axes]
-    known = [extent for extent in extents if isinstance(extent, int)]
-    return math.prod(known) if len(known) == len(extents) else None
-
-
-# ---------------------------------------------------------------------------- the sum
-
-
-@dataclass(frozen=True, slots=True)
-class _Term:
-    """What is summed, comparable between reductions over different axes."""
-
-    a: Operand = field(compare=False)
-    b: Operand = field(compare=False)
-    form: frozenset[tuple[Buffer, Dimension, frozenset[tuple[Axis | int, Dimension]]]]
-    extents: tuple[Dimension, ...]
-
-
-def _term(total: Scalar) -> _Term | None:
-    """The two reads whose product is summed."""
-    kind, axes, initial = total.value
-    (body,) = total.operands
-    if kind != "sum" or initial is not None or body.primitive != "multiply":
-        return None
-    a, b = map(_operand, body.operands)
-    if a is None or b is None or a.buffer.type.dtype is not b.buffer.type.dtype:
-        return None
-    if a.buffer.type.dtype not in (float32, float64):
-        return None
-    number = {axis: i for i, axis in enumerate(axes)}
-    form = frozenset(
-        (
-            x.buffer,
-            x.place.constant,
-            frozenset((number.get(axis, axis), step) for axis, step in x.place.steps.items()),
-        )
-        for x in (a, b)
-    )
-    return _Term(a, b, form, tuple(axis.extent for axis in axes))
-
-
-def _operand(formula: Scalar) -> Operand | None:
-    """A plain read of an affine place."""
-    if formula.primitive != "read" or formula.value[1] is not None:
-        return None
-    buffer = formula.value[0]
-    found = _target(formula.operands, buffer)
-    return None if found is None else Operand(buffer, found)
-
-
-def _target(index: Sequence[Scalar], buffer: Buffer) -> Affine | None:
-    assert buffer.type.shape is not None
-    return place(tuple(index), buffer.type.shape)
-
-
-def _stores_everywhere(kernel: Kernel) -> bool:
-    """Whether every store has an element of its own at each point."""
-    return all(set(kernel.axes) <= set(_positions(store.index)) for store in kernel.stores)
-
-
-def _positions(formulas: Sequence[Scalar]) -> Iterator[Axis]:
-    return (f.value for f in walk(*formulas) if f.primitive == "position")
-
-
-# ---------------------------------------------------------------------------- the axes
-
-
-class _Order(NamedTuple):
-    """One of the two ways to call the reads A and B."""
-
-    a: Operand
-    b: Operand
-    batch: tuple[Axis, ...]
-    rows: tuple[Axis, ...]
-    column: Axis
-    sums: tuple[Axis, ...]
-    cost: tuple[bool, ...]
-
-
-class _Matrices:
-    """The axes of a kernel, as batches, rows and columns."""
-
-    def __init__(self, kernel: Kernel, sums: tuple[Axis, ...], target: Affine) -> None:
-        self.axes, self.sums, self.target = kernel.axes, sums, target
-
-    def order(self, a: Operand, b: Operand) -> _Order | None:
-        """With these reads as A and B; None where they are not of that form."""
-        batch: list[Axis] = []
-        rows: list[Axis] = []
-        columns: list[Axis] = []
-        for axis in self.axes:
-            in_a, in_b = axis in a.place.steps, axis in b.place.steps
-            if not in_a and not in_b:
-                return None
-            (batch if in_a and in_b else rows if in_a else columns).append(axis)
-        if not rows or not columns:
-            return None
-        column = self._column(columns, b)
-        others = [axis for axis in columns if axis is not column]
-        surplus = max(0, len(rows) - MOST)
-        outer = {*batch, *others, *rows[:surplus]}
-        batch = [axis for axis in self.axes if axis in outer]
-        if len(batch) > MOST or len(self.sums) > MOST:
-            return None
-        cost = (
-            bool(others),
-            not _is_one(self.target.step(column)),
-            not _is_one(b.step(column)),
-            surplus > 0,
-        )
-        sums = sorted(self.sums, key=lambda axis: _is_one(a.step(axis)))
-        return _Order(a, b, tuple(batch), tuple(rows[surplus:]), column, tuple(sums), cost)
-
-    def _column(self, columns: Sequence[Axis], b: Operand) -> Axis:
-        """The axis that vectors run along: with neighbours in C, or in B, else the last."""
-        return min(
-            reversed(columns),
-            key=lambda axis: (not _is_one(self.target.step(axis)), not _is_one(b.step(axis))),
-        )
-
-
-def _is_one(step: Dimension) -> bool:
-    return isinstance(step, int) and step == 1
+    apart = not straight and LEAST_DEPTH <= k < SHORT
+    return m * n * k >= (LEAST_APART if apart else LEAST_WORK)

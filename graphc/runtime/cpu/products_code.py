@@ -13,6 +13,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from graphc.contractions import Product
 from graphc.dims import Dimension
 from graphc.dims import product as product_of
 from graphc.dtypes import DType
@@ -21,7 +22,6 @@ from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.contraction import AXES, NAMES, PLAIN
 from graphc.runtime.cpu.driver_library import contraction_library, tile_shape
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, Value, advance, declare, integer
-from graphc.runtime.cpu.products import Product
 from graphc.runtime.cpu.products_store import TileStore
 from graphc.runtime.cpu.routine import (
     FIRST,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from graphc.affine import Affine
+from graphc.contractions import Product
 from graphc.dims import Dim
 from graphc.kernel import Axis
 from graphc.runtime.cpu import ir, loads
@@ -29,7 +30,6 @@ from graphc.runtime.cpu.emission import (
     prefetch,
 )
 from graphc.runtime.cpu.formula import Formulas, Lane
-from graphc.runtime.cpu.products import Product
 from graphc.runtime.cpu.record import Frame
 from graphc.runtime.cpu.target import Target
 from graphc.scalar import Scalar

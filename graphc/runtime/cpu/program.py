@@ -8,16 +8,18 @@ are copied out. What needs more (host calls, large arrays, profiles, checks) is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.dims import Symbol
 from graphc.dtypes import Array
-from graphc.plan import Call, Plan
+from graphc.graph import Node
+from graphc.plan import Branch, Call, Host, Loop, Plan, all_steps
 from graphc.runtime.cpu.binding import Arenas
 from graphc.runtime.cpu.context import Context, peak
 from graphc.runtime.cpu.leases import Leases
-from graphc.runtime.cpu.linking import linker
-from graphc.runtime.cpu.recipe import Native, Part, Recipe
+from graphc.runtime.cpu.parts import parts_of
+from graphc.runtime.cpu.recipe import Recipe
+from graphc.runtime.cpu.residence import Residence
 from graphc.runtime.cpu.reuse import Generate
 from graphc.runtime.cpu.steps import Run, fault
 from graphc.runtime.cpu.target import Target
@@ -40,9 +42,12 @@ class CpuProgram:
         target: Target,
         threads: int | None = None,
         check: str | None = None,
+        targets: Sequence[Node] = (),
     ) -> None:
+        """`targets`: the variables that the last roots are values for."""
+        parts, moving = parts_of(plan.steps, generate, target)
         self.plan = plan
-        self.recipe = Recipe(plan, _parts(plan, generate, target), threads or 0, target.cores)
+        self.recipe = Recipe(plan, parts, moving, threads or 0, target.cores, targets)
         self.leases = Leases()
         self._arenas = Arenas(self.recipe)
         self._symbols = self.recipe.symbols
@@ -65,6 +70,8 @@ class CpuProgram:
             if context.key != key:
                 context.bind(key)
             context.sizes = sizes
+            if context.callbacks is not None:
+                context.callbacks.sizes = sizes
         if context.parallel and not self._serial:
             pool().start()
         if context.quick and self._plain and environment.note is None:
@@ -83,28 +90,27 @@ class CpuProgram:
             idle.append(context)
         return results
 
+    def residence(self, leaving: Callable[[], None]) -> Residence | None:
+        """What keeps variables from run to run; None where they are large, or runs are not plain.
+
+        `leaving` is called before the values lose their place.
+        """
+        recipe = self.recipe
+        if not self._plain or recipe.calls_back or not recipe.landings or recipe.open_variables:
+            return None
+        return Residence(Context(self.recipe, self._arenas), leaving)
+
     @property
     def summary(self) -> dict[str, int]:
         """For the compile report."""
-        natives, steps = self.recipe.natives, self.plan.steps
-        return {
-            "kernels": sum(isinstance(step, Call) for step in steps),
-            "host calls": sum(not isinstance(step, Call) for step in steps),
-            "codes": len({id(native.linked) for native in natives}),
-        }
+        natives, steps = self.recipe.natives, list(all_steps(self.plan.steps))
+        counts = {"kernels": Call, "host calls": Host, "loops": Loop, "branches": Branch}
+        found = {name: sum(isinstance(s, kind) for s in steps) for name, kind in counts.items()}
+        for name in ("loops", "branches"):
+            if not found[name]:
+                del found[name]
+        return {**found, "codes": len({id(native.linked) for native in natives})}
 
     def memory(self, sizes: Mapping[Symbol, int]) -> Peak:
         """The memory that a run of these sizes needs beside its feeds and variables."""
         return peak(self.recipe, tuple([sizes[symbol] for symbol in self._symbols]))
-
-
-def _parts(plan: Plan, generate: Generate, target: Target) -> list[Part]:
-    """The steps of a plan, every kernel as its launches."""
-    parts: list[Part] = []
-    for step in plan.steps:
-        if isinstance(step, Call):
-            for routine in generate(step.kernel, target):
-                parts.append(Native(routine, linker().link(routine, target)))
-        else:
-            parts.append(step)
-    return parts

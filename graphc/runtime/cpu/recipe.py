@@ -11,38 +11,28 @@ arena of all intermediate buffers, then the workspace.
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphc.dims import Symbol, product
 from graphc.dtypes import Array
 from graphc.graph import Node
-from graphc.kernel import Buffer, Kernel
+from graphc.kernel import Buffer
 from graphc.plan import Host, Plan
 from graphc.runtime.cpu import walker
 from graphc.runtime.cpu.binder import FORM, LAUNCH, WORD
-from graphc.runtime.cpu.linking import Linked
-from graphc.runtime.cpu.routine import FAULT, TABLE, Routine, Space
-from graphc.runtime.memory import Use, shape_of, storages
-from graphc.runtime.sharing import shareable
-from graphc.runtime.sizes import Dimensions
+from graphc.runtime.cpu.control_code import controls
+from graphc.runtime.cpu.landing import landing, landings, record_words
+from graphc.runtime.cpu.parts import Leave, Native, Part, touched, use
+from graphc.runtime.cpu.routine import FAULT, TABLE, Space
+from graphc.runtime.memory import shape_of, storages
+from graphc.runtime.sizes import MOST, Dimensions
 
-TABLE_AT = walker.HEADER + 3  # the buffer table; where it starts a line of 64 bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Native:
-    """One launch: a routine and its code."""
-
-    routine: Routine
-    linked: Linked
-
-
-Part: TypeAlias = Native | Host
+TABLE_AT = walker.HEADER + 2  # the buffer table; where it starts a line of 64 bytes
 
 
 class Segment(NamedTuple):
@@ -79,10 +69,21 @@ class Result(NamedTuple):
 class Recipe:
     """The parts of a program and the places of everything they need."""
 
-    def __init__(self, plan: Plan, parts: Sequence[Part], limit: int, cores: int) -> None:
-        """`limit`: the most threads that a run uses (0: all)."""
-        self.plan, self.parts = plan, tuple(parts)
+    def __init__(
+        self,
+        plan: Plan,
+        parts: Sequence[Part],
+        moving: Sequence[Buffer],
+        limit: int,
+        cores: int,
+        targets: Sequence[Node] = (),
+    ) -> None:
+        """`moving`: buffers that are elsewhere in each step of a loop. `limit`: the most threads
+        that a run uses (0: all). `targets`: what the last roots are values for."""
+        self.plan, self.parts, self.moving = plan, tuple(parts), tuple(moving)
         self.natives = [part for part in parts if isinstance(part, Native)]
+        inside = [native.control for native in self.natives if native.control is not None]
+        self.calls_back = any(control.host is not None for control in inside)
         self.dimensions = Dimensions()
         self.aliases = dict(plan.aliases)
         self.slots: dict[Buffer, int] = {}
@@ -90,6 +91,9 @@ class Recipe:
         self.segments = list(_segments(parts, self._last_uses()))
         self._set_givens()
         self._set_storages()
+        first, made = len(plan.inputs), [r.entry for r in self.results]
+        read = {node: first + i for i, node in enumerate(self.nodes)}
+        self.landings = landings(self.entries, made[len(made) - len(targets) :], targets, read)
         self._set_words(limit)
         self.dimensions.ready()
         self._set_tables(min(limit or cores, cores))
@@ -108,7 +112,7 @@ class Recipe:
         named += [b for pair in plan.aliases for b in pair]
         for part in self.parts:
             named += [b for buffers in touched(part) for b in buffers]
-        named += plan.roots
+        named += [*self.moving, *plan.roots]
         self.slots = {buffer: i for i, buffer in enumerate(dict.fromkeys(named))}
         self.shapes = {b: tuple(map(self.dimensions.number, shape_of(b))) for b in self.slots}
         self.members: dict[Buffer, list[Buffer]] = {}
@@ -171,8 +175,8 @@ class Recipe:
     def _set_storages(self) -> None:
         """Memory of what the routines write: of results, or within the arena."""
         plan = self.plan
-        outside = [*self.given, *self.constants, *self.held]
-        uses = [_use(part) for part in self.parts]
+        outside = [*self.given, *self.constants, *self.held, *self.moving]
+        uses = [use(part) for part in self.parts]
         found = storages(uses, plan.roots, outside, plan.aliases)
         self.storages = [s for s in found if not s.kept]
         kept = [s for s in found if s.kept]
@@ -196,7 +200,7 @@ class Recipe:
         # In the block, those of fixed sizes come first, so that they do not move.
         self.order = sorted(range(len(self.entries)), key=lambda i: not self.entries[i].fixed)
         self.ordered = [
-            (row, i, self.entries[i].shape, self.entries[i].dtype)
+            (row, i, _shape_getter(self.entries[i].shape), np.dtype(self.entries[i].dtype))
             for row, i in enumerate(self.order)
         ]
         self.open = [each for each in self.ordered if not self.entries[each[1]].fixed]
@@ -209,26 +213,34 @@ class Recipe:
     def _set_words(self, limit: int) -> None:
         """The words that no size decides; those of `own` are offsets in bytes from their start."""
         launches = -(-(TABLE_AT + len(self.slots)) // 8) * 8
-        records = launches + walker.LAUNCH * len(self.natives)
+        records = launches + walker.LAUNCH * (len(self.natives) + 1)  # the last is the landing
         words: list[int] = [0] * records
         own, places = [walker.LAUNCHES], []
         words[walker.LAUNCHES], words[walker.END] = 8 * launches, len(self.natives)
         self.launched: list[tuple[int, int, int]] = []  # its words, its record, its sizes
         for number, native in enumerate(self.natives):
             at, record = launches + walker.LAUNCH * number, len(words)
-            words[at + walker.CODE] = native.linked.address
+            words[at + walker.CODE] = _address(native)
             words[at + walker.RECORD] = 8 * record
+            words[at + walker.NEXT] = native.after
             words[at + walker.LIMIT] = limit
             routine = native.routine
             words += [8 * TABLE_AT, 8 * walker.FAULT, 0, 0, 0]
-            words += [self.slots[buffer] for buffer in routine.buffers]
+            if native.control is None:
+                words += [self.slots[buffer] for buffer in routine.buffers]
             own += [at + walker.RECORD, record + TABLE, record + FAULT]
-            sizes = tuple(map(self.dimensions.number, routine.sizes))
+            entries = routine.sizes if native.control is None else native.control.words(self.slots)
+            sizes = tuple(map(self.dimensions.number, entries))
             first = len(words)
             places += [(first + i, size) for i, size in enumerate(sizes)]
             words += [0] * len(sizes)
             words += [0] * (-len(words) % 8)
             self.launched.append((at, record, first))
+        if self.landings:
+            at, record, count = records - walker.LAUNCH, len(words), len(self.landings)
+            words[at:records] = [landing(), 8 * record, count, count, 1, len(self.natives) + 1]
+            words += [8 * TABLE_AT, *record_words(self.entries, self.landings, TABLE_AT)]
+            own += [at + walker.RECORD, record]
         for buffer, array in self.constants.items():
             for member in self.members[buffer]:
                 words[TABLE_AT + self.slots[member]] = array.ctypes.data
@@ -285,7 +297,7 @@ class Recipe:
         self.form = np.zeros(len(FORM), np.int64)
         for name, array in self.tables.items():
             self.form[WORD[name]], self.form[WORD[name] + 1] = array.ctypes.data, len(array)
-        self.form[WORD["threads"]] = threads
+        self.form[WORD["threads"]], self.form[WORD["most"]] = threads, MOST
         self.empty = np.zeros(len(self.storages), np.int64)  # the layout of nothing
         for name in ("capacities", "offsets"):
             self.form[WORD[name]] = self.empty.ctypes.data
@@ -294,43 +306,17 @@ class Recipe:
         """The user's lines of what fills a buffer."""
         for part in self.parts:
             if buffer in touched(part)[1]:
-                return (part.node.where,) if isinstance(part, Host) else part.routine.kernel.lines
+                if isinstance(part, Host):
+                    return (part.node.where,)
+                return () if isinstance(part, Leave) else part.routine.kernel.lines
         return ()
-
-
-def touched(part: Part) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
-    """What a part reads, and what it writes."""
-    if isinstance(part, Host):
-        return part.inputs, part.outputs
-    routine = part.routine
-    writes = tuple([b for b in routine.buffers if b in routine.writes])
-    read = set(routine.kernel.reads())
-    reads = [b for b in routine.buffers if b not in routine.writes or b in read]
-    return tuple(reads), writes
-
-
-def _use(part: Part) -> Use:
-    reads, writes = touched(part)
-    return Use(reads, writes, () if isinstance(part, Host) else shares(part.routine))
-
-
-def shares(routine: Routine) -> list[tuple[Buffer, Buffer]]:
-    """Pairs that may be one storage; only a routine that is all of its kernel has some."""
-    stored = {store.buffer for store in routine.kernel.stores}
-    if routine.writes != stored or any(b not in routine.buffers for b in _all(routine.kernel)):
-        return []
-    return shareable(routine.kernel)
-
-
-def _all(kernel: Kernel) -> list[Buffer]:
-    return [*kernel.reads(), *(store.buffer for store in kernel.stores)]
 
 
 def _segments(parts: Sequence[Part], last: Mapping[int, Sequence[Buffer]]) -> Iterator[Segment]:
     begin = end = 0
     for number, part in enumerate(parts):
-        if isinstance(part, Native):
-            end += 1
+        if not isinstance(part, Host):
+            end += isinstance(part, Native)
             continue
         if end > begin:
             yield Segment(begin, end, None)
@@ -340,9 +326,25 @@ def _segments(parts: Sequence[Part], last: Mapping[int, Sequence[Buffer]]) -> It
         yield Segment(begin, end, None)
 
 
+def _address(native: Native) -> int:
+    """The code of a launch; of a host call inside of a loop, each context has its own."""
+    if native.linked is not None:
+        return native.linked.address
+    assert native.control is not None
+    if native.control.host is not None:
+        return 0
+    found = controls()
+    return found.loop if native.routine.kernel.name == "loop" else found.branch
+
+
 def table(rows: Sequence[Any], width: int = 1) -> Array:
     """Rows of integers, as native code reads them."""
     return np.array(rows, np.int64).reshape((len(rows), width) if width > 1 else -1)
+
+
+def _shape_getter(numbers: Sequence[int]) -> Callable[[Any], Any]:
+    """Takes a shape, for NumPy, out of the values of all dimensions: one number is a shape too."""
+    return operator.itemgetter(*numbers) if numbers else lambda _: ()
 
 
 def dimension_values(numbers: Sequence[int], values: Sequence[int]) -> tuple[int, ...]:

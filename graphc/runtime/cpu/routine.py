@@ -80,6 +80,7 @@ class Routine:
     symbols: Mapping[str, int] = field(default_factory=dict)  # addresses that the code declares
     keeps: tuple[Any, ...] = ()  # what must live as long as the code
     space: Space | None = None
+    effort: str = "fast"  # of LLVM, as `compile_module` names it
     # The address of void(ptr sizes, ptr launch): native code that writes the words of a `Launch`
     # for the words of `sizes`, where the rest of this does not decide it. When it is called, the
     # second word is the number of threads.

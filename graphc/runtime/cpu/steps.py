@@ -11,30 +11,45 @@ from typing import Any
 
 import numpy as np
 
-from graphc.costs import operations
 from graphc.dims import evaluate
 from graphc.dtypes import Array
 from graphc.errors import NumericsError, ShapeError
 from graphc.kernel import Buffer
-from graphc.plan import Host
-from graphc.runtime.cpu.binding import failure, out_of_memory
+from graphc.plan import Branch, Host
+from graphc.runtime.cpu.accounts import Accounts
+from graphc.runtime.cpu.binding import failure as failure_text
+from graphc.runtime.cpu.binding import out_of_memory, unmet
 from graphc.runtime.cpu.context import Context
 from graphc.runtime.cpu.leases import Leases
+from graphc.runtime.cpu.parts import Native, touched
 from graphc.runtime.cpu.recipe import dimension_values
-from graphc.runtime.cpu.walker import BEGIN, END, FAULT, INDEX
+from graphc.runtime.cpu.walker import BEGIN, END, FAULT, FOUND, INDEX
 from graphc.runtime.device import Environment, Note
 from graphc.runtime.memory import byte_count
 from graphc.runtime.reference.device import apply_oracle
 
 
-def fault(context: Context, number: int) -> ShapeError:
-    """The error of a launch that found an index out of range; the context can be used again."""
-    words, routine = context.words, context.recipe.natives[number].routine
+def fault(context: Context, number: int) -> BaseException:
+    """The error of a launch that found an index out of range; the context can be used again.
+
+    Inside of a loop, that is the launch that it has noted.
+    """
+    words = context.words
+    failure = None if context.callbacks is None else context.callbacks.take_failure()
+    if failure is not None:
+        words[FAULT] = words[INDEX] = words[FOUND] = 0
+        return failure
+    if words[FOUND]:
+        number, words[FOUND] = int(words[FOUND]) - 1, 0
+    native = context.recipe.natives[number]
+    routine, control = native.routine, native.control
     kind, index = int(words[FAULT]) - 1, int(words[INDEX])
     words[FAULT] = words[INDEX] = 0
+    if control is not None:
+        return unmet(control.demands[index], context.sizes or {})
     found = routine.faults[kind]
     size = evaluate(found.size, context.sizes or {})
-    return ShapeError(failure(routine.kernel, found.rule.format(index, size)))
+    return ShapeError(failure_text(routine.kernel, found.rule.format(index, size)))
 
 
 class Run:
@@ -122,42 +137,44 @@ class Run:
         """Kernel by kernel; several launches may be one kernel."""
         natives = self.recipe.natives
         while begin < end:
-            kernel, after = natives[begin].routine.kernel, begin + 1
+            native = natives[begin]
+            kernel, after = native.routine.kernel, native.after
             while after < end and natives[after].routine.kernel is kernel:
-                after += 1
-            clean = self.check is not None and not any(map(self._has_nan, kernel.reads()))
+                after = natives[after].after
+            clean = self.check is not None and not any(map(self._has_nan, _operands(native)))
             start = time.perf_counter()
             self._walk(begin, after)
             seconds = time.perf_counter() - start
             if self.environment.note is not None:
-                self._note(self.environment.note, begin, after, seconds)
+                self._note(self.environment.note, native, seconds)
             if clean:
-                self._check([store.buffer for store in kernel.stores], begin)
+                self._check(native)
             begin = after
 
     def _has_nan(self, buffer: Buffer) -> bool:
         return buffer.type.dtype.is_float and bool(np.isnan(self.value(buffer)).any())
 
-    def _check(self, buffers: Sequence[Buffer], number: int) -> None:
-        """Raise where a kernel made a NaN; what it read had none."""
-        for buffer in buffers:
+    def _check(self, native: Native) -> None:
+        """Raise where a launch made a NaN; what it read had none."""
+        kernel = native.routine.kernel
+        for buffer in _results(native):
             if self._has_nan(buffer):
                 array = self.value(buffer)
                 rule = f"made {int(np.isnan(array).sum())} NaN of {array.size} values"
-                kernel = self.recipe.natives[number].routine.kernel
-                raise NumericsError(failure(kernel, rule))
+                raise NumericsError(failure_text(kernel, rule))
 
-    def _note(self, note: Note, begin: int, end: int, seconds: float) -> None:
-        recipe, values = self.recipe, self.values
-        kernel = recipe.natives[begin].routine.kernel
-        touched = dict.fromkeys([*kernel.reads(), *(store.buffer for store in kernel.stores)])
-        moved = sum(
-            byte_count(b, dimension_values(recipe.shapes[b], values))
-            for b in touched
-            if b in recipe.shapes
-        )
-        work = evaluate(operations(kernel), self.environment.sizes)
-        note(kernel, seconds, moved, work)
+    def _note(self, note: Note, native: Native, seconds: float) -> None:
+        accounts = Accounts(self.environment.sizes, self._bytes, self.value)
+        if native.step is None:
+            row = accounts.kernel(native.routine.kernel)
+            note(row.what, seconds, row.moved, row.work)
+        else:
+            row = accounts.outer(native.step)
+            note(row.what, seconds, row.moved, row.work, row.times, row.inside)
+
+    def _bytes(self, buffer: Buffer) -> int:
+        shape = self.recipe.shapes.get(buffer)
+        return 0 if shape is None else byte_count(buffer, dimension_values(shape, self.values))
 
     # ------------------------------------------------------------------ the host's
 
@@ -186,6 +203,20 @@ class Run:
         if self.check is not None and not any(map(_any_nan, inputs)):
             _check_host(host, arrays)
         return arrays
+
+
+def _operands(native: Native) -> Sequence[Buffer]:
+    """What a launch reads of what other launches have made."""
+    if native.step is None:
+        return native.routine.kernel.reads()
+    return touched(native)[0]
+
+
+def _results(native: Native) -> Sequence[Buffer]:
+    """What a launch leaves for others."""
+    if native.step is None:
+        return [store.buffer for store in native.routine.kernel.stores]
+    return native.step.results if isinstance(native.step, Branch) else native.step.outer()[1]
 
 
 def _own(array: Array, buffer: Buffer, others: Sequence[Array]) -> Array:

@@ -48,7 +48,7 @@ class Pool:
         self._lock = threading.Lock()
         size, word = ctypes.c_int64, ctypes.c_void_p
         self._run = self._library.function(FUNCTIONS[1], None, word, word, size, size, size)
-        self._work = self._library.function("graphc_worker", None)
+        self._work = self._library.function("graphc_worker", None, size)
         self._stop = self._library.function("graphc_stop", None)
         self._forget = self._library.function("graphc_forget", None)
         _watch(weakref.ref(self))
@@ -63,7 +63,7 @@ class Pool:
             started: list[threading.Thread] = []
             for index in range(1, self.threads):
                 name = f"graphc-worker-{index}"
-                worker = threading.Thread(target=self._work, name=name, daemon=True)
+                worker = threading.Thread(target=self._work, args=(index,), name=name, daemon=True)
                 try:
                     worker.start()
                 except RuntimeError:  # a limit of the system's, or the interpreter is ending

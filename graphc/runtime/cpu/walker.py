@@ -4,8 +4,9 @@ Enters: the address of a context's words. They begin with
 
     0, 1    the fault cell: the number of a fault plus one, and the offending index
     2, 3    the first launch to run, and the one to stop before
-    4       the address of the launches, each of five words:
-            code, record, count, grain, the most threads (0: all)
+    4       the address of the launches, each of six words:
+            code, record, count, grain, the most threads (0: all), the launch that follows
+    5       within a loop or a branch: the number of the launch that found a fault, plus one
 
 Leaves: all units of these launches computed, -1; or the number of the launch that found a fault.
 A launch that fits into one chunk is called directly, others go to the worker pool.
@@ -22,21 +23,26 @@ from graphc.runtime.cpu.target import host
 from graphc.runtime.cpu.threads import pool
 from graphc.runtime.once import once
 
-FAULT, INDEX, BEGIN, END, LAUNCHES, HEADER = range(6)  # the words
-LAUNCH = 5  # words of a launch
-CODE, RECORD, COUNT, GRAIN, LIMIT = range(LAUNCH)
+FAULT, INDEX, BEGIN, END, LAUNCHES, FOUND, HEADER = range(7)  # the words
+LAUNCH = 6  # words of a launch
+CODE, RECORD, COUNT, GRAIN, LIMIT, NEXT = range(LAUNCH)
 Walk: TypeAlias = Callable[[int], int]
 
 TEXT = """
 declare void @graphc_parallel_for_limited(ptr, ptr, i64, i64, i64)
 
 define i64 @graphc_walk(ptr %words) {
-entry:
   %begin_at = getelementptr i64, ptr %words, i64 2
   %end_at = getelementptr i64, ptr %words, i64 3
-  %launches_at = getelementptr i64, ptr %words, i64 4
   %begin = load i64, ptr %begin_at
   %end = load i64, ptr %end_at
+  %number = call i64 @graphc_steps(ptr %words, i64 %begin, i64 %end)
+  ret i64 %number
+}
+
+define i64 @graphc_steps(ptr %words, i64 %begin, i64 %end) {
+entry:
+  %launches_at = getelementptr i64, ptr %words, i64 4
   %launches = load ptr, ptr %launches_at
   br label %head
 head:
@@ -44,12 +50,13 @@ head:
   %more = icmp slt i64 %number, %end
   br i1 %more, label %body, label %done
 body:
-  %offset = mul i64 %number, 5
+  %offset = mul i64 %number, 6
   %launch = getelementptr i64, ptr %launches, i64 %offset
   %record_at = getelementptr i64, ptr %launch, i64 1
   %count_at = getelementptr i64, ptr %launch, i64 2
   %grain_at = getelementptr i64, ptr %launch, i64 3
   %limit_at = getelementptr i64, ptr %launch, i64 4
+  %next_at = getelementptr i64, ptr %launch, i64 5
   %code = load ptr, ptr %launch
   %record = load ptr, ptr %record_at
   %count = load i64, ptr %count_at
@@ -80,7 +87,7 @@ check:
   %wrong = icmp ne i64 %fault, 0
   br i1 %wrong, label %stop, label %next
 next:
-  %following = add i64 %number, 1
+  %following = load i64, ptr %next_at
   br label %head
 stop:
   ret i64 %number
@@ -99,6 +106,7 @@ class Walker(NamedTuple):
 
     release: Walk
     hold: Walk
+    steps: int  # the address of what runs some of the launches: i64 (words, begin, end)
 
 
 @once
@@ -109,4 +117,4 @@ def walker() -> Walker:
     kind = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
     hold = kind(library.address("graphc_walk"))
     hold.library = library  # type: ignore[attr-defined]  # it keeps the code loaded
-    return Walker(release, hold)
+    return Walker(release, hold, library.address("graphc_steps"))

@@ -3,47 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from graphc.dims import evaluate
 from graphc.dtypes import Array
-from graphc.errors import DeviceError, NumericsError, ShapeError
+from graphc.errors import DeviceError, GraphcError, NumericsError, ShapeError
 from graphc.graph import Graph
 from graphc.kernel import Buffer, Kernel
 from graphc.lower import lower
-from graphc.plan import Call, Host
+from graphc.plan import Branch, Call, Demand, Host, Loop, Step
 from graphc.runtime.device import Environment, Limits
 from graphc.runtime.interp.evaluate import run_kernel
-from graphc.runtime.reference.device import apply_oracle
+from graphc.runtime.reference.device import ReferenceDevice, apply_oracle, in_step
+
+Buffers: TypeAlias = "dict[Buffer, Array]"
 
 
 class InterpProgram:
     """A plan, run step by step."""
 
     def __init__(self, graph: Graph, check: str | None = None, fused: bool = True) -> None:
-        self.plan = lower(graph, fused)
+        self.plan, self._graph = lower(graph, fused), graph
         self._check = check
 
     def run(self, feeds: Sequence[Array], environment: Environment) -> list[Array]:
         """The values of the roots."""
-        buffers = self.buffers(feeds, environment)
+        try:
+            buffers = self.buffers(feeds, environment)
+        except NumericsError:
+            if self._check is not None:  # the reference names the node in the kernel, if it can
+                ReferenceDevice().compile(self._graph, self._check).run(feeds, environment)
+            raise
         return [buffers[buffer] for buffer in self.plan.roots]
 
     def buffers(self, feeds: Sequence[Array], environment: Environment) -> dict[Buffer, Array]:
         """The values of all buffers after a run: nothing is dropped, so that tests can look."""
+        _hold(self.plan.demands, environment)
         buffers: dict[Buffer, Array] = dict(zip(self.plan.inputs, feeds, strict=True))
         buffers |= {b: environment.variables[node] for node, b in self.plan.variables}
         buffers |= dict.fromkeys(self.plan.entropy, environment.entropy)
         buffers |= dict(self.plan.constants)
         with np.errstate(all="ignore"):
-            for step in self.plan.steps:
-                match step:
-                    case Call(kernel):
-                        self._call(kernel, buffers, environment)
-                    case Host():
-                        _run_host(step, buffers, environment)
+            self._run(self.plan.steps, buffers, environment)
         return buffers
+
+    def _run(self, steps: Sequence[Step], buffers: Buffers, environment: Environment) -> None:
+        for step in steps:
+            match step:
+                case Call(kernel):
+                    self._call(kernel, buffers, environment)
+                case Host():
+                    _run_host(step, buffers, environment)
+                case Branch():
+                    _hold(step.demands[not buffers[step.condition]], environment)
+                    side = step.then if buffers[step.condition] else step.otherwise
+                    self._run(side, buffers, environment)
+                case Loop():
+                    self._loop(step, buffers, environment)
+
+    def _loop(self, loop: Loop, buffers: Buffers, environment: Environment) -> None:
+        sizes = environment.sizes
+        walks = {r.row: (evaluate(r.start, sizes), r.step) for r in (loop.index, *loop.reads)}
+        written = [*loop.writes, *(rows for _, rows in loop.histories)]
+        for rows in written:
+            buffers[rows.of] = np.zeros_like(_empty(rows.of, environment))
+        for number, rows in loop.histories:
+            buffers[rows.of][0] = buffers[loop.states[number].initial]
+        values = [buffers[state.initial] for state in loop.states]
+        length, t = evaluate(loop.length, sizes), 0
+        while t < length and (loop.count is None or values[0]):
+            start, by = walks[loop.index.row]
+            buffers[loop.index.row] = np.asarray(start + by * t)
+            for rows in loop.reads:
+                start, by = walks[rows.row]
+                buffers[rows.row] = buffers[rows.of][start + by * t]
+            buffers.update(zip((s.before for s in loop.states), values, strict=True))
+            self._inside(loop, buffers, environment)
+            for rows in written:
+                buffers[rows.of][evaluate(rows.start, sizes) + rows.step * t] = buffers[rows.row]
+            values = [buffers[state.after] for state in loop.states]
+            t += 1
+        buffers.update(zip((s.last for s in loop.states), values, strict=True))
+        if loop.count is not None:
+            buffers[loop.count] = np.asarray(t)
+
+    def _inside(self, loop: Loop, buffers: Buffers, environment: Environment) -> None:
+        """One step of a loop."""
+        try:
+            self._run(loop.steps, buffers, environment)
+        except GraphcError as error:
+            raise in_step(error, buffers[loop.index.row], loop.node) from error.__cause__
 
     def _call(self, kernel: Kernel, buffers: dict[Buffer, Array], environment: Environment) -> None:
         try:
@@ -56,6 +107,14 @@ class InterpProgram:
             raise DeviceError(_failure(kernel, f"out of memory: {error}")) from error
         if self._check == "nan":
             _check_nan(kernel, buffers)
+
+
+def _hold(demands: Sequence[Demand], environment: Environment) -> None:
+    """Raise where sizes are not what they must be."""
+    for demand in demands:
+        values = [evaluate(size, environment.sizes) for size in (demand.left, demand.right)]
+        if values[0] != values[1]:
+            raise ShapeError(f"{demand.text}\n  in this run: {values[0]} and {values[1]}")
 
 
 def _failure(kernel: Kernel, rule: str) -> str:

@@ -8,6 +8,7 @@ model.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from graphc.build import failure
+from graphc.control import is_loop
 from graphc.dims import Dim, Symbol, evaluate
 from graphc.dtypes import Array
 from graphc.errors import DeviceError, GraphcError, NumericsError, ShapeError
-from graphc.graph import Graph, Node, Tensor
+from graphc.graph import Graph, Node, Tensor, bodies
+from graphc.kernel import Kernel
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import VARIABLE
-from graphc.runtime.device import Environment, Limits
+from graphc.runtime.device import Environment, Limits, Noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class _Step:
     outputs: tuple[int, ...]
     symbolic: bool  # attributes hold sizes that a run decides
     last_uses: tuple[int, ...]  # slots that nothing reads after this step
+    bodies: dict[str, ReferenceProgram]  # of a loop or a branch
 
 
 def _has_dims(value: Any) -> bool:
@@ -55,6 +59,7 @@ class ReferenceProgram:
         self._slots: dict[tuple[Node, int], int] = {}
         self._check = check
         self._feeds = [self._slot(t) for t in graph.inputs]
+        self.roots = graph.roots
         fed = {t.node for t in graph.inputs}
         nodes = [node for node in graph.nodes if node not in fed]
         self._roots = [self._slot(t) for t in graph.roots]
@@ -75,7 +80,8 @@ class ReferenceProgram:
             dead = {slot for slot in (*inputs, *outputs) if slot not in seen}
             seen |= dead
             symbolic = any(map(_has_dims, node.attrs.values()))
-            steps.append(_Step(node, inputs, outputs, symbolic, tuple(sorted(dead))))
+            inside = {k: ReferenceProgram(b.graph, self._check) for k, b in bodies(node).items()}
+            steps.append(_Step(node, inputs, outputs, symbolic, tuple(sorted(dead)), inside))
         steps.reverse()
         return steps
 
@@ -94,11 +100,15 @@ class ReferenceProgram:
         """One step, timed for a profile."""
         assert environment.note is not None
         moved = sum(values[slot].nbytes for slot in step.inputs)
+        tally = _Tally() if step.bodies else None
         start = time.perf_counter()
-        self._step(step, values, environment)
+        self._step(step, values, environment._replace(note=tally))
         seconds = time.perf_counter() - start
-        kept = [values[slot] for slot in step.outputs if values[slot] is not None]
-        environment.note(step.node, seconds, moved + sum(array.nbytes for array in kept))
+        moved += sum(values[slot].nbytes for slot in step.outputs if values[slot] is not None)
+        if tally is None:
+            environment.note(step.node, seconds, moved)
+        else:
+            environment.note(step.node, seconds, moved, 0, tally.times, tally.rows)
 
     def _step(self, step: _Step, values: list[Any], environment: Environment) -> None:
         node = step.node
@@ -108,7 +118,9 @@ class ReferenceProgram:
         elif node.op is ENTROPY:
             results = (environment.entropy,)
         else:
-            results = apply_oracle(node, arrays, environment.sizes if step.symbolic else None)
+            inside = {k: _Body(b, environment, node) for k, b in step.bodies.items()}
+            sizes = environment.sizes if step.symbolic else None
+            results = apply_oracle(node, arrays, sizes, inside)
         for slot, result, type in zip(step.outputs, results, node.types, strict=True):
             array = np.asarray(result)
             dtype = type.dtype.numpy
@@ -119,11 +131,84 @@ class ReferenceProgram:
             values[slot] = None
 
 
+class _Tally:
+    """What the nodes of a body did, in all its runs."""
+
+    def __init__(self) -> None:
+        self._found: dict[Node | Kernel, Noted] = {}
+        self._runs: Counter[Node | Kernel] = Counter()
+
+    def __call__(
+        self, what: Node | Kernel, seconds: float, moved: int, work: int = 0, times: int = 1,
+        inside: Sequence[Noted] = (),
+    ) -> None:  # fmt: skip
+        """Add one run of a node."""
+        self._runs[what] += 1
+        known = self._found.get(what, Noted(what, 0.0, 0, 0, 0))
+        sums = _added(known.inside, inside)
+        self._found[what] = Noted(
+            what, (known.seconds or 0.0) + seconds, known.moved + moved, known.work + work,
+            known.times + times, sums,
+        )  # fmt: skip
+
+    @property
+    def rows(self) -> list[Noted]:
+        """What each did."""
+        return list(self._found.values())
+
+    @property
+    def times(self) -> int:
+        """How often the body has run: as often as the nodes that no branch leaves out."""
+        return max(self._runs.values(), default=0)
+
+
+def _added(before: Sequence[Noted], more: Sequence[Noted]) -> Sequence[Noted]:
+    """Both together, node by node."""
+    tally = _Tally()
+    for row in (*before, *more):
+        tally(row.what, row.seconds or 0.0, row.moved, row.work, row.times, row.inside)
+    return tally.rows
+
+
+def in_step(error: GraphcError, number: Any, loop: Node) -> GraphcError:
+    """The error, saying in which step of a loop it came."""
+    error.args = (f"{error}\n  in step {int(number)} of the loop at {loop.where}",)
+    return error
+
+
+class _Body:
+    """A body of a control node, as its oracle calls it."""
+
+    def __init__(self, program: ReferenceProgram, environment: Environment, node: Node) -> None:
+        self._program, self._environment, self._node = program, environment, node
+
+    @property
+    def results(self) -> list[tuple[tuple[int, ...], Any]]:
+        """Shape and NumPy's dtype of each result."""
+        sizes = self._environment.sizes
+        return [(resolved(t.shape, sizes), t.dtype.numpy) for t in self._program.roots]
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        """The results for some operands; those of a loop begin with the number of the step."""
+        try:
+            return self._program.run(arrays, self._environment)
+        except GraphcError as error:
+            if is_loop(self._node):
+                raise in_step(error, arrays[0], self._node) from error.__cause__
+            raise
+
+
 def apply_oracle(
-    node: Node, arrays: Sequence[Array], sizes: Mapping[Symbol, int] | None
+    node: Node,
+    arrays: Sequence[Array],
+    sizes: Mapping[Symbol, int] | None,
+    inside: Mapping[str, Any] | None = None,
 ) -> Sequence[Any]:
-    """The outputs of a node by its oracle; `sizes` None where no attribute holds a symbol."""
-    attrs = node.attrs
+    """The outputs of a node by its oracle; `sizes` None where no attribute holds a symbol.
+
+    `inside` are the bodies of a control node, as functions.
+    """
+    attrs = {**node.attrs, **inside} if inside else node.attrs
     if sizes is not None:
         attrs = {k: resolved(v, sizes) for k, v in attrs.items()}
     try:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +17,17 @@ from typing import Any
 from rich.console import Console
 
 from . import machine
-from .entries import WORKLOADS
-from .processes import BENCH, FRAMEWORKS, ROOT, Setting, Skipped, last_line, version
+from .entries import OPENCL_ENTRIES, OPENCL_TARGETS, WORKLOADS
+from .processes import (
+    BENCH,
+    FRAMEWORKS,
+    OPENCL_FRAMEWORKS,
+    ROOT,
+    Setting,
+    Skipped,
+    last_line,
+    version,
+)  # fmt: skip
 from .results import OURS, Figure, Results, Row
 from .rounds import contest, first_steps, limits
 from .table import markdown, show, write_between
@@ -39,12 +49,23 @@ ALONE = {  # rows that only graphc has: name, key in what is told, text, unit, t
         ("s", "164-layer residual network with gradient, built and compiled cold", "s",
          Target("s", 15, 5)),
     ],
+    "launch": [
+        ("us", "one more small kernel in a run", "us", Target("us", 15, 5)),
+        ("own_us", "one more small kernel: the calling thread", "us", Target("us", 15, 5)),
+    ],
+    "second_build": [
+        ("ratio", "build time of the mlp in a second process, to the first one's", "ratio",
+         Target("ratio", 0.25, 0.10)),
+    ],
 }  # fmt: skip
+OPENCL_NAMES = (*(entry.name for entry in OPENCL_ENTRIES), *OPENCL_TARGETS, "launch",
+                "second_build")  # fmt: skip
 NAMES = (*WORKLOADS, "first_step", *ALONE)
+CPU_NAMES = tuple(n for n in NAMES if n not in OPENCL_NAMES or n in OPENCL_TARGETS)
 
 
-def alone(setting: Setting, name: str) -> list[Row]:
-    """Rows of graphc alone, measured in a process with an empty cache."""
+def told_by(setting: Setting, name: str) -> dict[str, Any]:
+    """What `graphc_figures` tells in a process with an empty cache; Skipped with its last word."""
     python = setting.pythons.get(OURS, sys.executable)
     command = [python, "-m", "contest.graphc_figures", name, *["small"] * setting.small]
     with TemporaryDirectory() as cache:
@@ -54,11 +75,21 @@ def alone(setting: Setting, name: str) -> list[Row]:
                 command, cwd=BENCH, env=environment, capture_output=True, text=True,
                 timeout=setting.patience,
             )  # fmt: skip
-            word = last_line(done.stderr) if done.returncode else ""
         except subprocess.TimeoutExpired:
-            word = f"no answer in {setting.patience:g} s"
-    told: dict[str, Any] = {} if word else json.loads(done.stdout.splitlines()[-1])
-    rows = []
+            raise Skipped(f"no answer in {setting.patience:g} s") from None
+    if done.returncode:
+        raise Skipped(last_line(done.stderr))
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def alone(setting: Setting, name: str) -> list[Row]:
+    """Rows of graphc alone."""
+    told, word, rows = {}, "", []
+    try:
+        told = told_by(setting, name)
+    except Skipped as error:
+        word = str(error)
     for key, text, unit, target in ALONE[name]:
         row = Row(f"{name}_{key}" if len(ALONE[name]) > 1 else name, text, unit, target)
         if word:
@@ -86,7 +117,11 @@ def measure(
                 absent[contestant] = str(word)
                 say(f"without {contestant}: {word}")
     present = list(versions)
-    known = machine.describe() | {"limits": limits(setting), "small": setting.small}
+    on_cpu = setting.device.partition(":")[0] != "opencl"
+    known = machine.describe() | {
+        "limits": limits(setting) if on_cpu else {}, "small": setting.small,
+        "device": "" if on_cpu else told_by(setting, "device")["text"],
+    }  # fmt: skip
     results = Results(known, versions, absent)
     for name in names:
         say(f"{name} ...")
@@ -97,7 +132,11 @@ def measure(
             results.rows += first_steps(setting, present, min(rounds, FIRST_STEP_ROUNDS))
         else:
             chosen = [n for n in present if name != "tiny_run" or n.partition(":")[0] != "numpy"]
-            results.rows += contest(setting, WORKLOADS[name], chosen, rounds)
+            workload = WORKLOADS[name]
+            if not on_cpu:
+                target = OPENCL_TARGETS.get(name, workload.target)
+                workload = replace(workload, target=target, limit=None)
+            results.rows += contest(setting, workload, chosen, rounds)
     return results
 
 
@@ -116,8 +155,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog="workloads: " + ", ".join(NAMES),
     )  # fmt: skip
     add = parser.add_argument
-    add("--peers", default=",".join(FRAMEWORKS), help='default: %(default)s; "none" for none')
-    add("--workloads", default=",".join(NAMES), metavar="NAMES", help="default: all")
+    add(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help='of graphc, as Session takes it; with "opencl" the rows and peers are other ones',
+    )
+    add("--peers", help=f'default: {",".join(FRAMEWORKS)}; with OpenCL: '
+        f'{",".join(OPENCL_FRAMEWORKS)}; "none" for none')  # fmt: skip
+    add("--workloads", metavar="NAMES", help="default: all that are meant for the device")
     add("--repeats", type=int, default=9, metavar="N", help="rounds; default: %(default)s")
     add("--python", action="append", default=[], metavar="FRAMEWORK=PROGRAM",
         help="the Python that has a framework, e.g. torch=/opt/torch/bin/python")  # fmt: skip
@@ -150,16 +196,30 @@ def _draw(results: Results, path: Path) -> None:
     chart.draw(results, path)
 
 
+def _with_number(setting: Setting) -> Setting:
+    try:
+        return replace(setting, device=told_by(setting, "device")["name"])
+    except Skipped as word:
+        raise SystemExit(str(word)) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; 1 if a contestant's values differ from graphc's."""
     options = _parser().parse_args(arguments)
-    peers = _chosen(options.peers, FRAMEWORKS, "peer")
-    names = _chosen(options.workloads, NAMES, "workload")
+    on_cpu = options.device.partition(":")[0] != "opencl"
+    frameworks, usual = (FRAMEWORKS, CPU_NAMES) if on_cpu else (OPENCL_FRAMEWORKS, OPENCL_NAMES)
+    everyone = (*FRAMEWORKS, *OPENCL_FRAMEWORKS)
+    peers = list(frameworks) if options.peers is None else _chosen(options.peers, everyone, "peer")
+    names = (
+        list(usual) if options.workloads is None else _chosen(options.workloads, NAMES, "workload")
+    )
     if options.load:
         results = Results.read(options.load)
     else:
         console = Console(stderr=True, highlight=False, markup=False)
-        setting = Setting(_pythons(options.python), options.patience, options.small)
+        setting = Setting(_pythons(options.python), options.patience, options.small, options.device)
+        if not on_cpu:
+            setting = _with_number(setting)
         results = measure(setting, peers, names, options.repeats, console.print)
     if options.json:
         results.write(options.json)

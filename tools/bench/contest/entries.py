@@ -95,11 +95,11 @@ ENTRIES = [
     Workload(
         "lstm", "embedding 20000×128, LSTM 128, 80 steps, batch 32, SGD", "lstm", make.make_lstm,
         {"batch": 32, "steps": 80, "width": 128, "words": 20000},
-        {"batch": 2, "steps": 3, "width": 4, "words": 10},
+        {"batch": 2, "steps": 3, "width": 4, "words": 10}, Target("peer", 0.75, 0.45),
     ),
     Workload(
         "rnn", "tanh(hW + x), 1000 steps of 1×32, gradient, SGD", "rnn", make.make_rnn,
-        {"steps": 1000, "width": 32}, {"steps": 4, "width": 3},
+        {"steps": 1000, "width": 32}, {"steps": 4, "width": 3}, Target("peer", 0.6, 0.3),
     ),
     Workload(
         "block", "transformer block 8×128×256, 4 heads, gradient, SGD", "block", make.make_block,
@@ -117,4 +117,25 @@ ENTRIES = [
     _conv("conv_filters", "gradient of the filters", 0.65, 0.85),
     _conv("conv_image", "gradient of the image", 0.65, 0.85),
 ]  # fmt: skip
-WORKLOADS = {entry.name: entry for entry in ENTRIES}
+CPU, TINYGRAD = "graphc:cpu", "tinygrad"
+# On an OpenCL device: beside our own CPU device, and beside another framework on the same driver.
+OPENCL_ENTRIES = [
+    Workload(
+        "chain_mem_held", "(2x+1)x − x/3, 16 M floats, on the device", "chain_mem",
+        make.make_held_chain, {"elements": 16_000_000}, {"elements": 11},
+        Target("peer", 1.5, 1.0, CPU),
+    ),
+    Workload(
+        "chain_math_held", "tanh·exp + log1p, 4 M floats, on the device", "chain_math",
+        make.make_held_chain, {"elements": 4_000_000}, {"elements": 11},
+        Target("peer", 1.5, 1.0, CPU),
+    ),
+    Workload(
+        "matmul_1024_held", "matmul 1024³, on the device", "matmul", make.make_held_matmul,
+        {"m": 1024, "k": 1024, "n": 1024}, {"m": 5, "k": 7, "n": 3},
+        Target("peer", 0.333, against=TINYGRAD), more=(Target("peer", 3.33, 1.43, CPU),),
+    ),
+]  # fmt: skip
+WORKLOADS = {entry.name: entry for entry in (*ENTRIES, *OPENCL_ENTRIES)}
+# What is measured on an OpenCL device that the CPU's table has too, with targets of its own.
+OPENCL_TARGETS = {"mlp": Target("peer", 0.333, against=TINYGRAD)}

@@ -2,6 +2,8 @@
 
 usage: python -m contest.graphc_figures NAME [small]        (prints one line of JSON)
 
+`BENCH_DEVICE` in the environment names the device.
+
 It wants a process of its own with an empty cache.
 """
 
@@ -10,19 +12,24 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import graphc as g
+from graphc.runtime.opencl.platforms import choose
 
 from .entries import WORKLOADS
 from .in_graphc import stepper, training
 from .workloads import weights
 
+DEVICE = os.environ.get("BENCH_DEVICE", "cpu")
 SHORT = (g.tanh, g.exp, g.sin, g.sqrt, g.log1p, g.abs, g.cos, g.sigmoid)
 
 
@@ -45,7 +52,7 @@ def variable_batch(small: bool) -> dict[str, Any]:
     middle = many // 2 + 2
     wide = workload.data(sizes | {"batch": many + 3})
     fetches, feeds = training(workload, sizes, wide, batched=True)
-    session = g.Session(seed=0)
+    session = g.Session(DEVICE, seed=0)
     run = session.prepare(fetches, list(feeds.values()))
 
     def feed(batch: int) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def compile_small(small: bool) -> dict[str, Any]:
     """Milliseconds of the first run of graphs of ten nodes, no two alike, in a warm process."""
     x = g.placeholder("float32", ["rows", 16], name="x")
     feed = {x: np.full((4, 16), 0.5, np.float32)}
-    session = g.Session(seed=0)
+    session = g.Session(DEVICE, seed=0)
     session.run(g.sum(x * 3.0), feed)
     taken, nodes = [], 0
     for one, other in itertools.pairwise(SHORT):
@@ -127,7 +134,7 @@ def compile_deep(small: bool) -> dict[str, Any]:
     random = np.random.default_rng(0)
     pictures = random.random((2, 8 if small else 32, 8 if small else 32, 3), dtype=np.float32)
     feed = {x: pictures, labels: np.array([1, 2], np.int32)}
-    session = g.Session(seed=0)
+    session = g.Session(DEVICE, seed=0)
     first = timed(lambda: session.run([loss, train], feed))
     second = timed(lambda: session.run([loss, train], feed))
     report = session.compile_report()
@@ -138,8 +145,77 @@ def compile_deep(small: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def launch(small: bool) -> dict[str, Any]:
+    """Microseconds that one more small kernel adds to a run, and of these the caller's own.
+
+    The first holds what the driver's threads do for it too, and the kernel's own work.
+    """
+    random = np.random.default_rng(0)
+    w = g.Variable(weights(random, 4, 4), name="w")
+    x = g.placeholder("float32", [4, 4], name="x")
+    session = g.Session(DEVICE, seed=0)
+    runs, counts = [], (4, 36) if small else (100, 600)  # more than what hides behind a wait
+    for count in counts:
+        y = x
+        for _ in range(count):
+            y = y @ w
+        runs.append(session.prepare(y, [x]))
+    feed = weights(random, 4, 4)
+    taken: dict[str, list[float]] = {"us": [], "own_us": []}
+    clocks = {"us": time.perf_counter, "own_us": time.thread_time}
+    for round_ in range(8 if small else 80):
+        seconds = {name: [0.0, 0.0] for name in taken}
+        for i, run in enumerate(runs):
+            started = {name: clock() for name, clock in clocks.items()}
+            run(feed)
+            for name, clock in clocks.items():
+                seconds[name][i] = clock() - started[name]
+        for name, (few, many) in seconds.items():
+            if round_ >= 2:  # compiled, and met before
+                taken[name].append(max(1e6 * (many - few) / (counts[1] - counts[0]), 1e-3))
+    kernels = [row.summary.get("kernels") for row in session.compile_report().rows]
+    return taken | {"kernels": kernels}
+
+
+def device(small: bool) -> dict[str, Any]:
+    """Which device a name means: with its number, so that all contestants take the same one."""
+    try:
+        found = choose(DEVICE)
+    except g.DeviceError as error:
+        raise SystemExit(str(error)) from None
+    known = found.capabilities
+    return {"name": found.name, "text": f"{known.name} by {known.platform}, {known.version}"}
+
+
+def build(small: bool) -> dict[str, Any]:
+    """Seconds from an open session to the end of the first step of the mlp, less a second one."""
+    workload = WORKLOADS["mlp"]
+    sizes = workload.small if small else workload.sizes
+    data = workload.data(sizes)
+    fetches, feeds = training(workload, sizes, data, batched=True)
+    session = g.Session(DEVICE, seed=0)
+    session.run(g.constant(1.0) + g.constant(2.0))  # loads what any program loads
+    run = session.prepare(fetches, list(feeds.values()))
+    first = timed(lambda: run(*data.feeds[0].values()))
+    return {"s": [max(first - timed(lambda: run(*data.feeds[0].values())), 1e-9)]}
+
+
+def second_build(small: bool) -> dict[str, Any]:
+    """What building takes in a second process, of what it took in the first one."""
+    command = [sys.executable, "-m", "contest.graphc_figures", "build", *["small"] * small]
+    bench = Path(__file__).resolve().parent.parent
+    path = os.pathsep.join(map(str, (bench, bench.parent.parent)))
+    environment = os.environ | {"PYTHONPATH": path}
+    first, second = (
+        json.loads(subprocess.check_output(command, env=environment, text=True))["s"]
+        for _ in range(2)
+    )
+    return {"ratio": [second[0] / first[0]], "first_s": first[0], "second_s": second[0]}
+
+
 FIGURES = {
     "variable_batch": variable_batch, "compile_small": compile_small, "compile_deep": compile_deep,
+    "launch": launch, "device": device, "build": build, "second_build": second_build,
 }  # fmt: skip
 
 

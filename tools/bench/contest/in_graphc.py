@@ -1,18 +1,21 @@
 """The workloads in graphc, through its public interface only.
 
 Variants: "" prepares its step and leaves the batch open, "run" goes through `Session.run`, "fixed"
-declares every size.
+declares every size, "cpu" takes the CPU where the others take another device (BENCH_DEVICE).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 import graphc as g
 
-from .workloads import Data, Unsupported, Workload
+from .workloads import Data, Held, Workload
 
 VERSION = g.__version__
 Names = SimpleNamespace  # of tensors: feeds and parameters together
@@ -54,6 +57,26 @@ def cnn(v: Names, sizes: dict[str, int]) -> Any:
     return g.mean(g.nn.softmax_cross_entropy_with_logits(v.y, hidden @ v.w2 + v.b2))
 
 
+def lstm(v: Names, sizes: dict[str, int]) -> Any:
+    inputs = (g.nn.embedding_lookup(v.table, v.x) @ v.wx + v.bg).transpose([1, 0, 2])
+
+    def cell(entering: Any, hidden: Any, state: Any) -> Any:
+        enter, new, keep, show = g.split(entering + hidden @ v.wh, 4, 1)
+        state = g.sigmoid(keep) * state + g.sigmoid(enter) * g.tanh(new)
+        return [g.sigmoid(show) * g.tanh(state), state]
+
+    start = g.zeros([g.shape(v.x)[0], sizes["width"]])
+    hidden, _ = g.scan(cell, inputs, [start, start])
+    logits = hidden[-1] @ v.wo + v.bo
+    return g.mean(g.nn.sigmoid_cross_entropy_with_logits(v.y, logits))
+
+
+def rnn(v: Names, sizes: dict[str, int]) -> Any:
+    start = g.zeros([1, sizes["width"]])
+    hidden = g.scan(lambda row, before: g.tanh(before @ v.w + row), v.x, start)
+    return g.sum(hidden[-1] ** 2)
+
+
 def block(v: Names, sizes: dict[str, int]) -> Any:
     steps, width, heads = sizes["steps"], sizes["width"], sizes["heads"]
 
@@ -67,10 +90,6 @@ def block(v: Names, sizes: dict[str, int]) -> Any:
     x = v.x + attended.reshape([-1, steps, width]) @ v.wp
     x = x + g.nn.gelu(g.nn.layer_norm(x, v.g2, v.e2) @ v.w1, approximate=True) @ v.w2
     return g.mean(x**2)
-
-
-def needs_scan(v: Names, sizes: dict[str, int]) -> Any:
-    raise Unsupported("needs scan, which graphc does not have yet")
 
 
 def softmax(v: Names, sizes: dict[str, int]) -> Any:
@@ -107,7 +126,7 @@ def conv_image(v: Names, sizes: dict[str, int]) -> Any:
 
 FORMULAS: dict[str, Callable[[Names, dict[str, int]], Any]] = {
     "tiny": tiny, "chain_mem": chain_mem, "chain_math": chain_math, "logreg": logreg,
-    "mlp_small": mlp_small, "mlp": mlp, "cnn": cnn, "lstm": needs_scan, "rnn": needs_scan,
+    "mlp_small": mlp_small, "mlp": mlp, "cnn": cnn, "lstm": lstm, "rnn": rnn,
     "block": block, "softmax": softmax, "layer_norm": layer_norm, "cross_entropy": cross_entropy,
     "matmul": matmul, "matmul_turned": matmul_turned, "conv": conv, "conv_filters": conv_filters,
     "conv_image": conv_image,
@@ -138,13 +157,29 @@ def training(workload: Workload, sizes: dict[str, int], data: Data, batched: boo
     return value, feeds
 
 
+def _held(session: g.Session, value: g.Tensor) -> Callable[[dict[str, Any]], Any]:
+    """Steps whose result is a variable, which stays on the device."""
+    known = [int(size) for size in value.shape]
+    kept = g.Variable(np.zeros(known, value.dtype.numpy), name="kept")
+    run = session.prepare(g.assign(kept, value), [])
+
+    def step(feed: dict[str, Any]) -> Any:
+        run()
+        return [Held(lambda: session.get(kept))]
+
+    return step
+
+
 def stepper(
     workload: Workload, sizes: dict[str, int], data: Data, variant: str
 ) -> Callable[[dict[str, Any]], Any]:
     """A function of one feed that does a step."""
     batched = workload.batched and variant != "fixed"
     fetches, feeds = training(workload, sizes, data, batched)
-    session = g.Session(seed=0)
+    device = "cpu" if variant == "cpu" else os.environ.get("BENCH_DEVICE", "cpu")
+    session = g.Session(device, seed=0)
+    if data.held:
+        return _held(session, fetches)
     if variant == "run" or workload.name == "tiny_run":
         return lambda feed: session.run(fetches, {feeds[name]: feed[name] for name in feeds})
     run = session.prepare(fetches, list(feeds.values()))

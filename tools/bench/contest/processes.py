@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,7 @@ ENVIRONMENTS = {
     "tinygrad": {"DEV": "CPU"},
 }
 FRAMEWORKS = ("numpy", "torch", "torch:compile", "jax", "tf1", "tf1:xla", "pytensor", "tinygrad")
+OPENCL_FRAMEWORKS = ("graphc:cpu", "tinygrad", "pyopencl")
 
 
 class Skipped(Exception):
@@ -45,6 +46,7 @@ class Setting:
     pythons: Mapping[str, str]  # of each framework that does not use this interpreter
     patience: float = 600.0  # seconds that an answer may take
     small: bool = False
+    device: str = "cpu"  # of graphc, and with "opencl:1" of the peers that know OpenCL
 
     def command(self, contestant: str, *more: str) -> list[str]:
         """What starts a contestant."""
@@ -58,9 +60,15 @@ class Setting:
             "PYTENSOR_FLAGS": f"base_compiledir={cache / 'pytensor'}",
             "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
             "CACHEDB": str(cache / "tinygrad.db"),
+            "POCL_CACHE_DIR": str(cache / "pocl"),
+            "CUDA_CACHE_PATH": str(cache / "cuda"),
+            "BENCH_DEVICE": self.device,
         }
         path = {"PYTHONPATH": os.pathsep.join((str(BENCH), str(ROOT)))}
-        return os.environ | caches | path | ENVIRONMENTS.get(contestant, {})
+        own = ENVIRONMENTS.get(contestant, {})
+        if contestant == "tinygrad" and self.device != "cpu":
+            own = {"DEV": "CL"}
+        return os.environ | caches | path | own
 
 
 def last_line(text: str) -> str:
@@ -156,7 +164,7 @@ class Process:
 
 def version(setting: Setting, contestant: str, cache: Path) -> str:
     """The version of a contestant; Skipped where it cannot be loaded."""
-    plain = Setting(setting.pythons, setting.patience)
+    plain = replace(setting, small=False)
     process = Process(plain, contestant, cache)
     process.close()
     return str(process.told["version"])

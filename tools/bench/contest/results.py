@@ -50,7 +50,9 @@ class Row:
 
     @property
     def best(self) -> str | None:
-        """The quickest peer."""
+        """The peer that the target names, else the quickest one."""
+        if self.target is not None and self.target.against in self.figures:
+            return self.target.against
         peers = {n: f.median for n, f in self.figures.items() if n.partition(":")[0] != OURS}
         return min(peers, key=lambda name: peers[name]) if peers else None
 

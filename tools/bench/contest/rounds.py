@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -85,7 +85,10 @@ class Contest:
 def contest(
     setting: Setting, workload: Workload, contestants: Sequence[str], rounds: int
 ) -> list[Row]:
-    """The row of a workload; of the mlp, a second one with the peak memory of each process."""
+    """The row of a workload, and one for each further target.
+
+    Of the mlp, there is one more with the peak memory of each process.
+    """
     row = Row(workload.name, workload.text, "us", workload.target, limit=workload.limit)
     with TemporaryDirectory() as cache, ExitStack() as stack:
         entered = Contest(setting, row, stack)
@@ -97,15 +100,19 @@ def contest(
         for number in range(rounds):
             entered.round(number)
         _fill(row, workload, entered.turns, setting.small)
-        if workload.name != "mlp":
-            return [row]
-        return [row, _memory(entered)]
+        rows = [row]
+        for target in workload.more:
+            rows.append(replace(row, target=target))
+            _fill(rows[-1], workload, entered.turns, setting.small)
+        return [*rows, _memory(entered)] if workload.name == "mlp" else rows
 
 
 def _fill(row: Row, workload: Workload, turns: dict[str, list[float]], small: bool) -> None:
-    limits = turns.pop("limit", None)
+    limits = turns.get("limit")
     row.figures = {
-        name: Figure.of([1e6 * seconds for seconds in taken]) for name, taken in turns.items()
+        name: Figure.of([1e6 * seconds for seconds in taken])
+        for name, taken in turns.items()
+        if name != "limit"
     }
     ours = turns.get(OURS)
     if ours and row.best:

@@ -121,6 +121,8 @@ def heading(results: Results) -> str:
         f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, "
         + ", ".join(f"{name} {version}" for name, version in results.versions.items())
     ]
+    if machine.get("device"):
+        parts.append(f"OpenCL: {machine['device']}")
     if limits:
         parts.append(
             f"multiply-adds {limits['fma_one_thread']:,.0f} GFLOP/s on one thread and "

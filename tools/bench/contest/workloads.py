@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,25 @@ class Data:
 
     A step takes one of `feeds`, in turn. With a learning `rate` it gives the loss and moves all
     parameters by stochastic gradient descent; with `wrt` it gives the loss and its gradients with
-    respect to these feeds and parameters; else it gives the formula's value.
+    respect to these feeds and parameters; else it gives the formula's value. What is `held` stays
+    where it was computed: a step ends when it is there, and gives a `Held`.
     """
 
     feeds: tuple[dict[str, Array], ...]
     parameters: dict[str, Array]
     rate: float | None = None
     wrt: tuple[str, ...] = ()
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Held:
+    """A value that is fetched from its device when it is asked for."""
+
+    fetch: Callable[[], Any]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self.fetch(), dtype)
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Target:
     kind: str
     must: float
     aim: float | None = None
+    against: str | None = None  # of kind "peer": this one, instead of the quickest
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class Workload:
     flops: Callable[..., float] | None = None  # of a step, from its sizes
     moved: Callable[..., float] | None = None  # bytes that a step must read and write
     limit: str | None = field(default=None)  # of the machine, measured beside: "fma" or "copy"
+    more: tuple[Target, ...] = ()  # the same figures, held against others: a row for each
 
     def data(self, sizes: dict[str, int]) -> Data:
         """The arrays; the same ones for the same name and sizes, wherever this runs."""
@@ -103,6 +117,16 @@ def make_tiny(random: Generator) -> Data:
 def make_chain(random: Generator, elements: int) -> Data:
     """One long vector."""
     return Data(({"x": normal(random, elements)},), {})
+
+
+def make_held_chain(random: Generator, elements: int) -> Data:
+    """One long vector that the framework holds, as it does the result."""
+    return Data(({},), {"x": normal(random, elements)}, held=True)
+
+
+def make_held_matmul(random: Generator, m: int, k: int, n: int) -> Data:
+    """Two matrices that the framework holds, as it does their product."""
+    return replace(make_matmul(random, m, k, n), held=True)
 
 
 def make_logreg(random: Generator, batch: int, features: int) -> Data:

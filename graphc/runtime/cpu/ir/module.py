@@ -17,17 +17,28 @@ class Module:
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.globals: dict[str, Any] = {}
-        self.weights: dict[tuple[int, int], int] = {}  # of branches, by number
+        self.metadata: dict[str, int] = {}  # by number
 
     def weight(self, taken: int, other: int) -> str:
         """What is put behind a branch that is taken more or less often."""
-        return f", !prof !{self.weights.setdefault((taken, other), len(self.weights))}"
+        number = self._note(f'!{{!"branch_weights", i32 {taken}, i32 {other}}}')
+        return f", !prof !{number}"
+
+    def unroll(self, count: int) -> str:
+        """What is put behind the branch of a loop of which so many turns are one."""
+        number = self._note(f'!{{!"llvm.loop.unroll.count", i32 {count}}}')
+        own = len(self.metadata)  # a loop's metadata name themselves first
+        self._note(f"distinct !{{!{own}, !{number}}}")
+        return f", !llvm.loop !{own}"
+
+    def _note(self, text: str) -> int:
+        return self.metadata.setdefault(text, len(self.metadata))
 
     def _lines(self) -> Iterator[str]:
         yield f"; {self.name}"
         yield from map(str, self.globals.values())
-        for (taken, other), number in self.weights.items():
-            yield f'!{number} = !{{!"branch_weights", i32 {taken}, i32 {other}}}'
+        for text, number in self.metadata.items():
+            yield f"!{number} = {text}"
 
     def __str__(self) -> str:
         return "\n".join(self._lines()) + "\n"

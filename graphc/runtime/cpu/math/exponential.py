@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.double_length import quick_sum
+from graphc.runtime.cpu.math.exponents import scaled
 from graphc.runtime.cpu.math.lanes import (
     Lanes,
     clamp,
@@ -20,7 +20,6 @@ from graphc.runtime.cpu.math.lanes import (
     polynomial,
     power_of_two,
     rounded,
-    scaled,
     where,
 )
 
@@ -37,17 +36,24 @@ TINY = {32: 2.0**-26, 64: 2.0**-55}  # below, odd functions with slope 1 at 0 ar
 
 @dataclass(frozen=True)
 class Reduced:
-    """x = n ln 2 + r + lost; `rise` is e**r - 1."""
+    """x = n ln 2 + r + lost, with the integer n as a float too."""
 
     n: Lanes
+    count: Lanes
     r: Lanes
     lost: Lanes
-    tail: Lanes  # e**r - 1 - r
 
-    @property
-    def rise(self) -> Lanes:
-        """e**r - 1."""
-        return self.r + self.tail
+    def series(self) -> Lanes:
+        """(e**r - 1 - r) / r**2."""
+        return polynomial(self.r, EXP[self.r.format.bits])
+
+    def tail(self) -> Lanes:
+        """e**r - 1 - r."""
+        return self.series() * (self.r * self.r)
+
+    def power(self) -> Lanes:
+        """e**r."""
+        return muladd(muladd(self.series(), self.r, 1.0), self.r, 1.0)
 
 
 def reduced(x: Lanes) -> Reduced:
@@ -56,28 +62,28 @@ def reduced(x: Lanes) -> Reduced:
     n, count = rounded(x, 1 / math.log(2))
     near = muladd(count, -high, x)
     r = muladd(count, -low, near)
-    lost = muladd(count, -low, near - r)
-    return Reduced(n, r, lost, polynomial(r, EXP[x.format.bits]) * (r * r))
+    return Reduced(n, count, r, muladd(count, -low, near - r))
 
 
 def exponential(x: Lanes) -> Lanes:
     """e**x."""
     bits = x.format.bits
     parts = reduced(clamp(x, UNDERFLOW[bits], OVERFLOW[bits]))
-    return scaled(1.0 + parts.rise, parts.n)
+    return scaled(parts.power(), parts.n, parts.count)
 
 
 def exponential_sum(high: Lanes, low: Lanes) -> Lanes:
     """e**(high + low), where high is clamped already and low is small beside 1."""
     parts = reduced(high)
-    rise = parts.rise
-    return scaled(1.0 + muladd(parts.lost + low, 1.0 + rise, rise), parts.n)
+    rise = parts.r + parts.tail()
+    power = 1.0 + muladd(parts.lost + low, 1.0 + rise, rise)
+    return scaled(power, parts.n, parts.count)
 
 
 def bounded_exponential(x: Lanes) -> Lanes:
     """e**x, where neither x nor n leave the normal numbers: by one scaling instead of two."""
     parts = reduced(x)
-    return (1.0 + parts.rise) * power_of_two(parts.n)
+    return parts.power() * power_of_two(parts.n)
 
 
 def expm1(x: Lanes) -> Lanes:
@@ -85,21 +91,36 @@ def expm1(x: Lanes) -> Lanes:
     bits = x.format.bits
     parts = reduced(clamp(x, MINUS_ONE[bits], OVERFLOW[bits]))
     scale = power_of_two(parts.n - 1)
-    whole = scale - 0.5
-    linear = scale * parts.r
-    larger = abs(whole) >= abs(linear)
-    first, second = where(larger, whole, linear), where(larger, linear, whole)
-    total, dropped = quick_sum(first, second)
-    result = (total + muladd(scale, parts.tail + parts.lost, dropped)) * 2.0
+    linear = muladd(scale, parts.r, scale - 0.5)
+    result = muladd(scale, parts.tail() + parts.lost, linear) * 2.0
     return where(abs(x) < TINY[bits], x, result)
 
 
 def tanh(x: Lanes) -> Lanes:
-    """A polynomial near 0, and 1 - 2 / (e**2x + 1) beyond."""
+    """tanh (a + s) = (tanh a + tanh s) / (1 + tanh a tanh s) with a = n ln 2 / 2.
+
+    tanh a is (q - 1) / (q + 1), where q = 2**n, and s is so small that a short polynomial serves.
+    From n = 1 on, c = 1 - 1.5 / q is near the result, and the quotient gives what is left of it, so
+    that its roundings are small ones; all other numbers but the polynomial's are exact.
+    """
+    form = x.format
+    size, one = abs(x), ONE[form.bits]
+    n, count = rounded(held := where(size > one, one, size), 2 / math.log(2))
+    s = held
+    for part in _halves(x):
+        s = muladd(count, -part, s)
+    square = s * s
+    small = muladd(polynomial(square, TANH[form.bits]), square * s, s)
+    q, above = power_of_two(n), 1 << (form.mantissa - 1)
+    w = (power_of_two(-n).as_bits() | above).as_float()  # 1.5 / q
+    near, start, less = 1.0 - w, w - 0.5, q - 1.0
+    over = muladd(3.5 - w, small, where(less < start, less, start))
+    return copysign(where(near < 0.0, 0.0, near) + over / muladd(less, small, q + 1.0), x)
+
+
+def _halves(x: Lanes) -> tuple[float, ...]:
+    """ln 2 / 2, in one number where that is near enough and products are exact."""
     bits = x.format.bits
-    size = abs(x)
-    held = where(size > ONE[bits], ONE[bits], size)
-    far = 1.0 - 2.0 / (bounded_exponential(held + held) + 1.0)
-    square = x * x
-    near = muladd(polynomial(square, TANH[bits]) * square, size, size)
-    return copysign(where(size < 0.62, near, far), x)
+    if bits == 32 and x.instructions.fma:
+        return (0.34657359,)
+    return tuple(part / 2 for part in LN2[bits])

@@ -27,13 +27,15 @@ class Instructions:
 
     fma: bool = False
     half: bool = False  # conversions between float16 and float32
+    exponents: bool = False  # AVX-512's, which take floats apart and scale them, in full registers
 
     @staticmethod
     def of(target: Target) -> Instructions:
         """Those of a target."""
         features = set(target.features.split(","))
         arm = "+neon" in features
-        return Instructions(arm or "+fma" in features, arm or "+f16c" in features)
+        wide = "+avx512f" in features and target.vector_bits == 512
+        return Instructions(arm or "+fma" in features, arm or "+f16c" in features, wide)
 
 
 PLAIN = Instructions()
@@ -318,9 +320,3 @@ def as_count(k: Lanes) -> Lanes:
 def power_of_two(k: Lanes) -> Lanes:
     """2**k as a float, for k within the normal exponents; 0 one below them."""
     return ((k + k.format.bias) << k.format.mantissa).as_float()
-
-
-def scaled(x: Lanes, k: Lanes) -> Lanes:
-    """x * 2**k, rounded once also where the result is denormal; |k| up to twice the exponents."""
-    half = k >> 1
-    return x * power_of_two(half) * power_of_two(k - half)

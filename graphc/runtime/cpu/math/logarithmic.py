@@ -1,8 +1,9 @@
 """log and log1p.
 
-x = 2**k m with m in [sqrt 1/2, sqrt 2), so that k is 0 around 1: log x = k ln 2 + log(1 + f) with
-f = m - 1, which is exact. float32 takes log(1 + f) from a polynomial in f; float64 from one in the
-square of s = f / (2 + f), since log(1 + f) = 2 artanh s (J.-M. Muller, Elementary Functions, 2016).
+x = 2**k m with m around 1, so that k is 0 there: log x = k ln 2 + log(1 + f) with f = m - 1, which
+is exact. float32 takes m in [3/4, 3/2) and log(1 + f) from a polynomial in f; float64 takes m in
+[sqrt 1/2, sqrt 2) and one in the square of s = f / (2 + f), since log(1 + f) = 2 artanh s
+(J.-M. Muller, Elementary Functions, 2016).
 """
 
 from __future__ import annotations
@@ -10,66 +11,71 @@ from __future__ import annotations
 import math
 
 from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.double_length import exact_sum
-from graphc.runtime.cpu.math.exponential import LN2, TINY
-from graphc.runtime.cpu.math.lanes import Lanes, as_count, muladd, polynomial, power_of_two, where
+from graphc.runtime.cpu.math import exponents
+from graphc.runtime.cpu.math.exponential import LN2
+from graphc.runtime.cpu.math.lanes import Lanes, as_count, copysign, muladd, polynomial, where
 
-SQRT_HALF_BITS = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}
+LOWEST = {32: 0x3F400000, 64: 0x3FE6A09E667F3BCD}  # the bits of the smallest m
+INVALID = math.copysign(math.nan, -1.0)  # what processors make of invalid operations
+NEAREST_LN2 = 0.6931471824645996  # float32's: near enough for 150 of them, if products are exact
 
 
 def mantissa_and_exponent(x: Lanes) -> tuple[Lanes, Lanes]:
-    """m in [sqrt 1/2, sqrt 2) and the integer k with x = 2**k m, for positive finite x."""
+    """m and k, as floats, with x = 2**k m, for positive finite x."""
     form = x.format
+    if form.bits == 32 and exponents.fit(x):
+        m = exponents.mantissa(x)
+        k = exponents.exponent(x)
+        return m, where(m < 1.0, k + 1.0, k)
     small = x < form.smallest_normal
-    shifted = where(small, x * 2.0**form.mantissa, x).as_bits() - SQRT_HALF_BITS[form.bits]
-    digits = (shifted & ((1 << form.mantissa) - 1)) + SQRT_HALF_BITS[form.bits]
+    shifted = where(small, x * 2.0**form.mantissa, x).as_bits() - LOWEST[form.bits]
+    digits = (shifted & ((1 << form.mantissa) - 1)) + LOWEST[form.bits]
     k = shifted >> form.mantissa
-    return digits.as_float(), where(small, k - form.mantissa, k)
+    return digits.as_float(), as_count(where(small, k - form.mantissa, k))
 
 
-def _curve(f: Lanes) -> Lanes:
-    """log(1 + f) - f."""
-    half_square = f * f * 0.5
+def _log(count: Lanes, f: Lanes, unit: float = 1.0) -> Lanes:
+    """k ln 2 + log(1 + f) for count * unit = k; `unit` is a power of two."""
+    high, low = (part * unit for part in LN2[f.format.bits])
+    square = f * f
     if f.format.bits == 32:
-        return muladd(polynomial(f, table.LOG_32) * f, f * f, -half_square)
-    s = f / (f + 2.0)
-    square = s * s
-    series = polynomial(square, table.LOG_64) * square
-    return s * (half_square + series) - half_square
+        near = muladd(square, polynomial(f, (-0.5, *table.LOG_32)), f)
+        if f.instructions.fma:
+            return muladd(count, NEAREST_LN2 * unit, near)
+        return muladd(count, high, muladd(count, low, near))
+    s, half = f / (f + 2.0), square * 0.5
+    ratio = s * s
+    series = polynomial(ratio, table.LOG_64) * ratio
+    curve = s * (half + series) - half
+    return muladd(count, high, f + muladd(count, low, curve))
 
 
-def _sum(k: Lanes, f: Lanes, lost: Lanes | None = None) -> Lanes:
-    """k ln 2 + log(1 + f) + lost; the sum of the two large terms keeps what it rounds off."""
-    high, low = LN2[f.format.bits]
-    count = as_count(k)
-    base = count * high
-    total = base + f
-    dropped = (base - total) + f
-    rest = muladd(count, low, dropped)
-    return total + ((rest if lost is None else rest + lost) + _curve(f))
-
-
-def _at_the_ends(x: Lanes, pole: float, result: Lanes) -> Lanes:
-    """-infinity at the pole, NaN below it, x itself where that is infinity or NaN."""
-    outside = where(x < pole, x.constant(math.nan), -math.inf)
+def _at_the_ends(x: Lanes, pole: float, u: Lanes, result: Lanes) -> Lanes:
+    """-infinity at the pole, NaN below it, x itself where that is infinity or NaN; u = x - pole."""
+    if exponents.fit(x):
+        return exponents.ends(u, result)
+    outside = where(x < pole, x.constant(INVALID), -math.inf)
     return where(x < math.inf, where(x > pole, result, outside), x)
 
 
 def logarithm(x: Lanes) -> Lanes:
     """log x."""
     m, k = mantissa_and_exponent(x)
-    return _at_the_ends(x, 0.0, _sum(k, m - 1.0))
+    return _at_the_ends(x, 0.0, x, _log(k, m - 1.0))
 
 
 def log1p(x: Lanes) -> Lanes:
-    """log(1 + x): what 1 + x rounds off is added as it would be to f; for k = 0, f is x.
+    """log(1 + x): f = (1 + x) / 2**k - 1, which loses nothing of x, with the k of 1 + x rounded.
 
-    Half and twice: 2**-k itself is no normal number for the largest k.
+    x / 2**k is a difference of exponents; for k = 0 it is x. 2**-k may be 0: no digit of x is lost.
     """
-    u, dropped = exact_sum(x, 1.0)
-    m, k = mantissa_and_exponent(u)
-    near = k.equals(0)
-    f = where(near, x, m - 1.0)
-    lost = dropped * 0.5 * power_of_two(1 - k) * (1.0 - f)
-    result = _sum(k, f, where(near, 0.0, lost))
-    return _at_the_ends(x, -1.0, where(abs(x) < TINY[x.format.bits], x, result))
+    form = x.format
+    u = x + 1.0
+    exponent = (u.as_bits() - LOWEST[form.bits]) & -(1 << form.mantissa)  # k, in its place
+    power = ((form.bias << form.mantissa) - exponent).as_float()  # 2**-k, or below 0 or 0 if huge
+    f = (x.as_bits() - exponent).as_float() + (where(power > 0.0, power, 0.0) - 1.0)
+    if form.bits == 32:
+        result = _log(exponent.convert("sitofp", form.dtype), f, 2.0**-form.mantissa)
+    else:
+        result = _log(as_count(exponent >> form.mantissa), f)
+    return _at_the_ends(x, -1.0, u, copysign(result, x))

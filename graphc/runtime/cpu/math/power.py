@@ -16,7 +16,6 @@ from graphc.runtime.cpu.math.exponential import LN2, OVERFLOW, UNDERFLOW, expone
 from graphc.runtime.cpu.math.lanes import (
     Lanes,
     any_lane,
-    as_count,
     clamp,
     muladd,
     polynomial,
@@ -52,7 +51,7 @@ def _with_poles(logarithm: Lanes, x: Lanes) -> Lanes:
 def _power_32(x: Lanes, y: Lanes) -> Lanes:
     """2**(y log2 x) in float64, for x >= 0; a step of Newton's gives the reciprocal 46 bits."""
     m, k = mantissa_and_exponent(x)
-    parts = (m, y, _with_poles(as_count(k), x), 1.0 / (m + 1.0))
+    parts = (m, y, _with_poles(k, x), 1.0 / (m + 1.0))
     wide, exponent, count, near = (v.convert("fpext", ir.DoubleType()) for v in parts)
     inverse = muladd(near, muladd(-near, wide + 1.0, 1.0), near)
     s = (wide - 1.0) * inverse
@@ -84,9 +83,8 @@ def _long_logarithm(x: Lanes) -> Pair:
     v, v_low = exact_product(s, u)
     v_low = v_low + muladd(s_low, u, s * u_low)
     total, dropped = quick_sum(s + s, v)
-    count = as_count(k)
-    result, lost = quick_sum(count * LN2[64][0], total)
-    rest = muladd(count, LN2[64][1], lost + (dropped + (s_low + s_low + v_low)))
+    result, lost = quick_sum(k * LN2[64][0], total)
+    rest = muladd(k, LN2[64][1], lost + (dropped + (s_low + s_low + v_low)))
     return quick_sum(result, rest)
 
 

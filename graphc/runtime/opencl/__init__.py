@@ -1,0 +1,1 @@
+"""The OpenCL device: kernels as OpenCL C, plans walked on the host."""

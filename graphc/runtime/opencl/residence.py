@@ -1,0 +1,94 @@
+"""Variables that stay on the device from run to run: new values never leave it.
+
+Enters: once, the values of all variables that a program reads; then runs with feeds alone. Leaves:
+the outputs of each run; and the values of what it writes, when somebody asks. What an update has
+written becomes the variable, and the old memory is where the next run writes: nothing is copied,
+and after a fault the old values still stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from graphc import lazy
+from graphc.dims import Symbol
+from graphc.dtypes import Array
+from graphc.graph import Node
+from graphc.runtime.device import Environment
+from graphc.runtime.opencl.context import Context
+from graphc.runtime.opencl.memory import Memory, fetch, write
+from graphc.runtime.opencl.recipe import Recipe
+from graphc.runtime.opencl.running import failed, finish, place_entropy, place_feeds, read, release
+from graphc.runtime.opencl.walking import Walk
+
+opencl = lazy.Module("pyopencl")
+NO_ENTROPY = np.zeros(2, np.uint64)
+
+
+class Residence:
+    """The context, and what its runs take and give. One run at a time."""
+
+    def __init__(self, recipe: Recipe, memory: Memory, leaving: Callable[[], None]) -> None:
+        """`leaving` would be called before the values lose their place, which they never do."""
+        self.nodes: Sequence[Node] = recipe.nodes
+        self.sizes: Mapping[Symbol, int] | None = None
+        self._recipe, self._context = recipe, Context(recipe, memory)
+        slots = recipe.slots
+        self._landings = [(slots[made], slots[variable]) for made, variable in recipe.landings]
+        self._roots = recipe.plan.roots[: len(recipe.plan.roots) - len(recipe.landings)]
+        self._held: list[Array | None] = [None] * len(self.nodes)
+        self._read = [buffer for _, buffer in recipe.plan.variables]
+
+    def bind(self, sizes: Mapping[Symbol, int]) -> bool:
+        """Make ready for runs of these sizes."""
+        self.sizes = None
+        self._context.bind(sizes)
+        self.sizes = sizes
+        return True
+
+    def hold(self, arrays: Sequence[Array]) -> None:
+        """Take over the values of `nodes`."""
+        context, written = self._context, {variable for _, variable in self._landings}
+        for number, (buffer, array) in enumerate(zip(self._read, arrays, strict=True)):
+            slot = self._recipe.slots[buffer]
+            if self._held[number] is not array or slot in written:
+                write(context.queue, context.own(slot, array.nbytes), array, wait=True)
+                self._held[number] = array if slot not in written else None
+
+    def run(self, feeds: Sequence[Array], entropy: Array | None) -> list[Array]:
+        """The outputs of one more run; updates have landed when it returns."""
+        context, recipe = self._context, self._recipe
+        environment = Environment(self.sizes or {}, {}, NO_ENTROPY if entropy is None else entropy)
+        known = dict(zip(recipe.plan.inputs, feeds, strict=True)) | recipe.constants
+        try:
+            held = place_feeds(context, feeds)
+            place_entropy(context, entropy, held)
+            walk = Walk(context, environment, known)
+            walk()
+            outputs = [
+                np.array(known[root]) if root in known else read(context, root)
+                for root in self._roots
+            ]
+            finish(context)
+            release(context, held)
+        except MemoryError as error:
+            raise context.exhausted(error) from None
+        except opencl.Error as error:
+            raise failed(context, error) from error
+        for made, variable in self._landings:
+            context.swap(made, variable)
+        return outputs
+
+    def values(self) -> list[Array]:
+        """The values of what updates write, as arrays that are never written to."""
+        context, found = self._context, []
+        for _, variable in self._recipe.landings:
+            array = np.empty(context.shape(variable), variable.type.dtype.numpy)
+            fetch(context.queue, context.at(variable), array)
+            found.append(array)
+        context.queue.finish()
+        for array in found:
+            array.setflags(write=False)
+        return found
