@@ -24,3 +24,31 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAPHC_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+# OpenCL drivers compile every kernel for themselves, slowly: of these tables, which other devices
+# run whole, a quick run leaves OpenCL's rows out. `pytest --thorough` runs them too.
+LONG_ON_OPENCL = (
+    "test_control_seen", "test_inner_fetch", "test_loop_gradients", "test_loop_passes",
+    "test_ordered", "test_recurrent", "test_while_loop",
+)  # fmt: skip
+USUAL = ("[bool]", "[int32]", "[float32]")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="run all tables on OpenCL")
+
+
+def _is_long(item: pytest.Item) -> bool:
+    if item.name.startswith("test_every_op_in_one_program"):
+        return not item.name.endswith(USUAL)
+    return item.path.stem in LONG_ON_OPENCL and "opencl" in item.name
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--thorough"):
+        return
+    long = [item for item in items if _is_long(item)]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not _is_long(item)]

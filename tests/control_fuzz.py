@@ -86,17 +86,31 @@ class Program:
         return "\n".join(lines) + "\n"
 
     def whole(self) -> str:
-        """The function and what runs it, as Python."""
+        """What runs it, as Python."""
         return (
-            f"# order={self.order} spelling={self.spelling!r} sizes={self.sizes} seed={self.seed}\n"
-            f"{self.source()}"
-            "# run with tests.control_fuzz.again(program, order, spelling, sizes, seed)\n"
+            "from tests.control_fuzz_check import again\n\n"
+            f'text = """\\\n{self.source()}"""\n'
+            f"again(text, {self.order}, {self.spelling!r}, {self.sizes}, {self.seed})\n"
         )
 
     @property
     def plain(self) -> bool:
         """Whether NumPy can run it."""
         return not any(word in self.source() for word in ("g.random", "g.gradients", "g.assign"))
+
+
+@dataclass(frozen=True)
+class Written(Program):
+    """A program of which there is only the text."""
+
+    text: str = ""
+
+    def used(self) -> list[str]:
+        named = words(self.text[: self.text.index(")")])
+        return [name for name in INPUTS if name in named]
+
+    def source(self) -> str:
+        return self.text
 
 
 def reads(statements: Sequence[Statement]) -> Iterator[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import graphc as g
-from tests.control_fuzz import INPUTS, LOOP_PASSES, Block, Program, Statement, reads, words
+from tests.control_fuzz import INPUTS, LOOP_PASSES, Program, Statement, Written, reads, words
 from tests.control_plain import Plain, Unrolled
 from tests.control_support import derivatives
 
@@ -81,9 +82,7 @@ class Built:
             dtype = "float64" if kind == "f" else "int64"
             self.inputs[name] = g.placeholder(dtype, declared, name=name)
         self.variable = g.Variable(np.float64(0.25), name="v")
-        self.values, self.updates = function(program)(
-            module, self.variable, *self.inputs.values()
-        )
+        self.values, self.updates = function(program)(module, self.variable, *self.inputs.values())
         self.fetches = list(self.values)
         xs = [x for x in self.inputs.values() if x.dtype.is_float]
         ys = [y for y in self.values if y.dtype.is_float]
@@ -253,14 +252,42 @@ def _fewer(
         read = {n for text in reads(after) for n in text} | kept
         if not names & read:
             yield (*before, *after)
-            continue
+            if not statement.blocks:
+                continue
         if not statement.blocks:
+            if statement.text == "{0} * 1" and not names & kept:
+                yield (*before, *_renamed(after, statement.results[0].name, statement.operands[0]))
             for other in statement.operands:
                 if statement.text != "{0} * 1":
                     yield (*before, replace(statement, text="{0} * 1", operands=(other,)), *after)
             continue
         for smaller in _simpler(statement, [*scope], read):
             yield (*before, smaller, *after)
+
+
+def _renamed(statements: Sequence[Statement], old: str, new: str) -> tuple[Statement, ...]:
+    """Statements that read another value in place of one."""
+
+    def text(given: str) -> str:
+        return re.sub(rf"\b{old}\b", new, given)
+
+    return tuple(
+        replace(
+            statement,
+            operands=tuple(map(text, statement.operands)),
+            blocks=tuple(
+                replace(
+                    block,
+                    statements=_renamed(block.statements, old, new),
+                    returns=tuple(map(text, block.returns)),
+                    until=text(block.until),
+                    writes=text(block.writes),
+                )
+                for block in statement.blocks
+            ),
+        )
+        for statement in statements
+    )
 
 
 def _simpler(statement: Statement, scope: list[str], read: set[str]) -> Iterator[Statement]:
@@ -299,6 +326,11 @@ def _simpler(statement: Statement, scope: list[str], read: set[str]) -> Iterator
 def states_of(statement: Statement) -> int:
     """How many outputs of a scan are states."""
     return len(statement.blocks[0].returns) - statement.text.count("None")
+
+
+def again(text: str, order: int, spelling: str, sizes: Any, seed: int, ways: Any = WAYS) -> None:
+    """Check a program that was printed."""
+    check(Written(seed, (), (), order, spelling, sizes, text), ways)
 
 
 def kind_of(failure: str | None) -> str | None:

@@ -279,16 +279,6 @@ def test_launches_have_work_for_threads(shape: tuple[int, int, int], least: int)
     assert cut([0, *sizes[1:]], 2, "float32").count == 0
 
 
-def test_chunks_of_two_threads_do_not_share_columns() -> None:
-    """A chunk that reached a row tile into the next columns would pack all of B's there for it."""
-    tile = Tile.of(host(), "float32")
-    rows, width = 19 * tile.rows - 1, 8 * tile.width  # 19 units, in two halves of the columns
-    sizes = size_array(matmul_sizes(rows, 256, width, (256, 1), (width, 1))).tolist()
-    launch = cut(sizes, 2, "float32")
-    assert (launch.count, launch.grain) == (2 * 19, 19)
-    assert cut(sizes, 3, "float32").grain < 19  # no share of two halves for three
-
-
 def test_a_launch_by_the_pool() -> None:
     """As a program runs it: chunks of a launch, each with its own part of the workspace."""
     for m, k, n in [(150, 700, 600), (20, 9000, 30)]:

@@ -137,7 +137,8 @@ def test_random_numbers_are_those_of_the_loop():
     for device in DEVICES:
         alone = g.Session(device=device, seed=1).run(walk)
         got, noise = g.Session(device=device, seed=1).run([walk, seen["noise"]])
-        np.testing.assert_array_equal(got, alone)
+        # On OpenCL, a function of a vector may round otherwise than that of an element.
+        np.testing.assert_allclose(got, alone, rtol=1e-6 if device == "opencl" else 0)
         np.testing.assert_allclose(np.cumsum(noise, axis=0), got, rtol=1e-5)
 
 

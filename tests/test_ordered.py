@@ -19,8 +19,9 @@ from graphc.passes import optimise
 from graphc.plan import Call
 from graphc.runtime.cpu.device import CpuDevice
 from graphc.stages import graph_at
+from tests.devices import OPENCL
 
-DEVICES = ("interp", "cpu")
+DEVICES = ("interp", "cpu", *OPENCL)
 SIDES = ("left", "right")
 ALL = ("float16", "float32", "float64", "int8", "int16", "int32", "int64",
        "uint8", "uint16", "uint32", "uint64")  # fmt: skip

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import graphc as g
+from tests.devices import OPENCL
 
-DEVICES = ["reference", "interp", "cpu"]
+DEVICES = ["reference", "interp", "cpu", *OPENCL]
 LENGTHS = [0, 1, 2, 7]
 FEATURES, UNITS, BATCH = 3, 4, 5
 Array = np.ndarray[Any, Any]

@@ -1,5 +1,7 @@
 """Look for graphs that passes or devices change: `python tools/fuzz.py --minutes 60 [--seed N]`.
 
+With `--control`, for programs of loops and branches that do not do what Python's own loops do.
+
 Prints each failure as a small program that runs, and exits with 1 if there was one.
 """
 
@@ -23,11 +25,16 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     fuzz = importlib.import_module("tests.fuzz")  # found only once the root is on the path
     parser.add_argument("--device", action="append", choices=fuzz.EVERY, help="default: all")
+    parser.add_argument("--control", action="store_true", help="loops and branches")
     options = parser.parse_args()
     on = options.device or fuzz.EVERY
     end = time.monotonic() + 60 * options.minutes
     seed, failures = options.seed, 0
     while time.monotonic() < end:
+        if options.control:
+            failures += _fails_in_loops(seed, options.size)
+            seed += 1
+            continue
         program = fuzz.grow(seed, options.size)
         if fuzz.fails(program, on):
             failures += 1
@@ -36,6 +43,18 @@ def main() -> int:
         seed += 1
     print(f"{seed - options.seed} programs, {failures} failures")
     return 1 if failures else 0
+
+
+def _fails_in_loops(seed: int, size: int) -> bool:
+    """Whether a program of loops fails, which is printed then."""
+    control, checking = map(
+        importlib.import_module, ("tests.control_fuzz", "tests.control_fuzz_check")
+    )
+    program, ways = control.grow(seed, size), checking.ways_of(seed)
+    failed = checking.fails(program, ways) is not None
+    if failed:
+        print(f"# seed {seed}\n{checking.smallest(program, ways)}", flush=True)
+    return failed
 
 
 if __name__ == "__main__":

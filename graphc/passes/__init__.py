@@ -101,20 +101,23 @@ def optimise(
     """Run the passes, verifying after each.
 
     `observe` gets "build" and the graph as it came, then each pass's name, result and seconds. A
-    pass that breaks the graph raises a CompileError with the graph before and after.
+    pass that breaks the graph raises a CompileError with the graph before and after. One that
+    comes again is left out where nothing has changed since.
     """
     skipped = _skipped()
+    left: dict[Pass, Graph] = {}
     if observe is not None:
         observe("build", graph, 0.0)
     for step in pipeline:
         if step.__name__ in skipped:
             continue
-        start = time.perf_counter()
-        with _without_collection():
-            result = deep(step, graph)
-            if result is not graph:
-                _verified(step.__name__, graph, result)
-        graph = result
+        start, result = time.perf_counter(), graph
+        if left.get(step) is not graph:
+            with _without_collection():
+                result = deep(step, graph)
+                if result is not graph:
+                    _verified(step.__name__, graph, result)
+        graph = left[step] = result
         if observe is not None:
             observe(step.__name__, graph, time.perf_counter() - start)
     return graph

@@ -147,7 +147,6 @@ class Specialiser:
         _learn(node.types, outputs, self.learned)
         self._rewriter.replace(node, outputs)
 
-
     def _inside(self, node: Node, attrs: dict[str, Any]) -> dict[str, Any]:
         """The attributes with bodies over parameters of what is known of the operands."""
         entering = ENTERING[node.op]([t.type for t in node.inputs], attrs)

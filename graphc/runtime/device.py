@@ -88,8 +88,11 @@ class Residence(Protocol):
         """The outputs; updates land as a whole, or not at all where it raises."""
         ...
 
-    def values(self) -> list[Array]:
-        """The values of the variables that are written, in the order of the graph's updates."""
+    def values(self) -> Sequence[Array | None]:
+        """The values of the variables that are written, in the order of the graph's updates.
+
+        None: the value is still what it was when it was handed over.
+        """
         ...
 
 

@@ -84,4 +84,5 @@ class Keeper:
     def settle(self) -> None:
         """Bring the cells up to date."""
         for cell, array in zip(self._written, self._residence.values(), strict=True):
-            cell.array = array
+            if array is not None:
+                cell.array = array

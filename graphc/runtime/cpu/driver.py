@@ -40,7 +40,6 @@ from graphc.runtime.cpu.geometry import (
     WORDS,
     Frame,
     Geometry,
-    whole_parts,
 )
 from graphc.runtime.cpu.packing import Packer, emit_offsets
 from graphc.runtime.cpu.panels import Panels
@@ -110,7 +109,6 @@ class Driver:
             many = builder.icmp_signed(">=", units, builder.mul(finer, integer(ENOUGH)))
             chunks = builder.select(many, finer, chunks)
         grain = maximum(builder, frame["least"], ceil_divide(builder, units, chunks))
-        grain = whole_parts(frame, grain, threads)
         whole = builder.icmp_signed(">", frame["split"], integer(1))
         for i, value in enumerate(
             (units, builder.select(whole, integer(1), grain), frame["bytes"])

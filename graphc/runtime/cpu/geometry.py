@@ -193,21 +193,6 @@ class Geometry:
         return found | {"bytes": place}
 
 
-def whole_parts(frame: Frame, grain: Value, threads: Value) -> Value:
-    """The units of a chunk: all of the same columns, if it has most and threads share them evenly.
-
-    It would else reach into the next columns, and pack all of B's there for a few rows.
-    """
-    builder, groups, one = frame.builder, frame["groups"], integer(1)
-    parts = builder.udiv(frame["units"], maximum(builder, groups, one))
-    even = builder.icmp_signed(
-        "==", builder.urem(parts, maximum(builder, threads, one)), integer(0)
-    )
-    most = builder.icmp_signed(">", builder.mul(grain, integer(2)), groups)
-    fewer = builder.icmp_signed("<", grain, groups)
-    return builder.select(builder.and_(builder.and_(most, fewer), even), groups, grain)
-
-
 class _Cut:
     """Numbers of tiles, strips, groups, parts, units."""
 

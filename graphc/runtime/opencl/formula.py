@@ -40,6 +40,7 @@ class Code:
         self.sizes: dict[Dim, str] = {}
         self.helpers: dict[str, None] = {}
         self.faults: dict[Fault, int] = {}
+        self.written: frozenset[Buffer] = frozenset()  # what a kernel in order reads and writes
         self.count = 0
 
     def name(self, prefix: str = "v") -> str:
@@ -257,9 +258,16 @@ class Scope:
         shape = part.value[0].type.shape
         for axis, (index, size) in enumerate(zip(part.operands, shape, strict=True)):
             doubtful = index in facts.data or not facts.free[index]
-            if doubtful and any(index is term for term, _ in place.terms):
+            given = doubtful and any(index is term for term, _ in place.terms)
+            if given or (part.value[0] in self.code.written and self.is_doubtful(index, size)):
                 found.append(self.check(index, axis, size, conditions))
         return found
+
+    def is_doubtful(self, index: Scalar, size: Dimension) -> bool:
+        """Whether an index is data, or a number that a size may not reach."""
+        if index in self.facts.data:
+            return True
+        return not self.facts.free[index] and not is_inside(index, size)
 
     def check(self, index: Scalar, axis: int, size: Dimension, conditions: list[str]) -> str:
         """The name of whether an index is in range; where it is not, a fault is noted."""
@@ -294,7 +302,7 @@ class Scope:
         assert shape is not None
         place, conditions = place_of(store.index, shape), []
         for axis, (index, size) in enumerate(zip(store.index, shape, strict=True)):
-            if any(index is term for term, _ in place.terms) and index in self.facts.data:
+            if self.is_doubtful(index, size):
                 conditions.append(self.check(index, axis, size, []))
         name, offset = self.code.buffer(store.buffer), self.offset(place)
         text = f"{name}[{offset}] = {value};"

@@ -68,7 +68,7 @@ def compile_kernel(
         return [found]
     parts = [
         part
-        for stage in stages(whole)
+        for stage in stages(whole, capabilities.type == "cpu")
         for each in stored_terms(stage, capabilities)
         for part in sections(each, capabilities)
     ]

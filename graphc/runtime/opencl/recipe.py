@@ -188,17 +188,25 @@ class Recipe:
         return storage.buffers[0]
 
     def _set_results(self, targets: Sequence[Node]) -> None:
-        """Pairs of the slots of an update and of its variable; None where one cannot land."""
+        """Of each update, the buffer and the slots of what it writes and of its variable.
+
+        A variable that is not read has a slot for its value alone. None of them where one's sizes
+        are open, or what it writes is also something else.
+        """
         roots = self.plan.roots
         made = roots[len(roots) - len(targets) :]
         read = dict(self.plan.variables)
         own = {id(b) for s in self.storages if s.kept for b in s.buffers}
-        pairs = [(b, read.get(node)) for b, node in zip(made, targets, strict=True)]
-        self.landings: list[tuple[Buffer, Buffer]] = [
-            (b, v) for b, v in pairs if v is not None and id(b) in own and _alike(b, v)
-        ]
-        slots = {self.slots[b] for b, _ in self.landings}
-        if len(self.landings) != len(pairs) or len(slots) != len(pairs):
+        self.landings: list[tuple[Buffer, int, int]] = []
+        for buffer, node in zip(made, targets, strict=True):
+            variable = read.get(node)
+            if id(buffer) not in own or not _alike(buffer, variable or buffer):
+                self.landings = []
+                return
+            home = self.count if variable is None else self.slots[variable]
+            self.count += variable is None
+            self.landings.append((buffer, self.slots[buffer], home))
+        if len({slot for _, slot, _ in self.landings}) < len(made):
             self.landings = []
 
 

@@ -35,8 +35,8 @@ class Residence:
         self.nodes: Sequence[Node] = recipe.nodes
         self.sizes: Mapping[Symbol, int] | None = None
         self._recipe, self._context = recipe, Context(recipe, memory)
-        slots = recipe.slots
-        self._landings = [(slots[made], slots[variable]) for made, variable in recipe.landings]
+        self._landings = recipe.landings
+        self._landed = False  # since the values were handed over
         self._roots = recipe.plan.roots[: len(recipe.plan.roots) - len(recipe.landings)]
         self._held: list[Array | None] = [None] * len(self.nodes)
         self._read = [buffer for _, buffer in recipe.plan.variables]
@@ -50,12 +50,15 @@ class Residence:
 
     def hold(self, arrays: Sequence[Array]) -> None:
         """Take over the values of `nodes`."""
-        context, written = self._context, {variable for _, variable in self._landings}
+        context, written = self._context, {home for _, _, home in self._landings}
         for number, (buffer, array) in enumerate(zip(self._read, arrays, strict=True)):
             slot = self._recipe.slots[buffer]
             if self._held[number] is not array or slot in written:
                 write(context.queue, context.own(slot, array.nbytes), array, wait=True)
                 self._held[number] = array if slot not in written else None
+        for buffer, _, home in self._landings:
+            context.own(home, context.size(buffer))
+        self._landed = False
 
     def run(self, feeds: Sequence[Array], entropy: Array | None) -> list[Array]:
         """The outputs of one more run; updates have landed when it returns."""
@@ -77,18 +80,21 @@ class Residence:
             raise context.exhausted(error) from None
         except opencl.Error as error:
             raise failed(context, error) from error
-        for made, variable in self._landings:
-            context.swap(made, variable)
+        for _, made, home in self._landings:
+            context.swap(made, home)
+        self._landed = True
         return outputs
 
-    def values(self) -> list[Array]:
-        """The values of what updates write, as arrays that are never written to."""
+    def values(self) -> list[Array | None]:
+        """The values of what updates write, never written to; None: what they were before."""
         context, found = self._context, []
-        for _, variable in self._recipe.landings:
-            array = np.empty(context.shape(variable), variable.type.dtype.numpy)
-            fetch(context.queue, context.at(variable), array)
+        if not self._landed:
+            return [None] * len(self._landings)
+        for buffer, _, home in self._landings:
+            array = np.empty(context.shape(buffer), buffer.type.dtype.numpy)
+            fetch(context.queue, context.places[home], array)
             found.append(array)
         context.queue.finish()
-        for array in found:
-            array.setflags(write=False)
-        return found
+        for each in found:
+            each.setflags(write=False)
+        return [*found]

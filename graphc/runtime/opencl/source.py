@@ -70,6 +70,7 @@ def in_order(kernel: Kernel, capabilities: Capabilities) -> Routine:
     """The routine of the ordered stores of a kernel."""
     code, stores = Code(capabilities.fused), kernel.ordered
     own = {store.buffer for store in stores}
+    code.written = frozenset(own)
     facts = Facts((f for store in stores for f in store.formulas), own, kernel.order)
     mentioned = {axis for store in stores for axis in store.axes()}
     axes = [axis for axis in kernel.axes if axis in mentioned]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from graphc.collapse import collapse
 from graphc.dims import Dimension, product
-from graphc.dtypes import DType
+from graphc.dtypes import DType, float32, float64
 from graphc.kernel import Axis, Buffer, Kernel, Store, kinds_of, read, walk
+from graphc.runtime.opencl.primitives import FUNCTIONS
 from graphc.scalar import Kind, Scalar
 from graphc.types import TensorType
 
@@ -28,12 +29,12 @@ class Stage:
     wanted: Dimension = 1
 
 
-def stages(kernel: Kernel) -> list[Stage]:
+def stages(kernel: Kernel, functions: bool = False) -> list[Stage]:
     """The stages of a kernel, in order."""
     found: list[Stage] = []
     shared: dict[Scalar, Scalar] = {}
     for axes, stores in _alike(kernel):
-        maker = _Stages(kernel, axes, shared)
+        maker = _Stages(kernel, axes, shared, functions)
         changed = maker.stores(stores)
         found += maker.found
         found.append(Stage(collapse(Kernel(kernel.name, axes, changed, kernel.lines))))
@@ -57,7 +58,9 @@ class _Stages:
     kernel: Kernel
     axes: tuple[Axis, ...]
     shared: dict[Scalar, Scalar]
+    functions: bool
     found: list[Stage] = field(default_factory=list)
+    plain: list[Kernel] = field(default_factory=list)  # those of `found`, not collapsed
     made: dict[Scalar, Scalar] = field(default_factory=dict)
 
     def stores(self, stores: Sequence[Store]) -> tuple[Store, ...]:
@@ -75,7 +78,7 @@ class _Stages:
         operands = tuple([self.made[x] for x in part.operands])
         same = all(a is b for a, b in zip(operands, part.operands, strict=True))
         changed = part if same else Scalar(part.primitive, operands, part.value)
-        if part.primitive != "reduce" or not self._is_shared(part, free):
+        if not self._is_long(part, kinds) or not self._is_shared(free):
             return changed
         if part not in self.shared:
             kind = kinds[part]
@@ -83,23 +86,36 @@ class _Stages:
             self.shared[part] = self._stored(changed, free, kind)
         return self.shared[part]
 
-    def _is_shared(self, part: Scalar, free: frozenset[Axis]) -> bool:
-        points = product(axis.extent for axis in part.value[1])
-        if isinstance(points, int) and points <= SHORT:
-            return False
+    def _is_long(self, part: Scalar, kinds: dict[Scalar, Kind]) -> bool:
+        """Whether a formula takes longer than to read what it gives."""
+        if part.primitive == "reduce":
+            points = product(axis.extent for axis in part.value[1])
+            return not isinstance(points, int) or points > SHORT
+        kind = kinds[part]
+        return self.functions and part.primitive in FUNCTIONS and kind in (float32, float64)
+
+    def _is_shared(self, free: frozenset[Axis]) -> bool:
         return any(axis not in free and not _is_one(axis.extent) for axis in self.axes)
 
     def _stored(self, part: Scalar, free: frozenset[Axis], dtype: DType) -> Scalar:
-        """A read of what one more stage stores."""
+        """A read of what one more stage stores, or the last one beside what it stores already."""
         order = [axis for axis in self.axes if axis in free]
         order += sorted(free.difference(order), key=lambda axis: axis.serial)
         buffer = Buffer(TensorType(dtype, tuple(axis.extent for axis in order)), "part")
         index = tuple(axis.position for axis in order)
-        kernel = Kernel(
-            self.kernel.name, tuple(order), (Store(buffer, index, part),), self.kernel.lines
-        )
-        wanted = product(axis.extent for axis in self.axes)
-        self.found.append(Stage(collapse(kernel), wanted))
+        stores: tuple[Store, ...] = (Store(buffer, index, part),)
+        if self.found and part.primitive != "reduce":
+            last = self.plain[-1]
+            made = {store.buffer for store in last.stores}
+            reads = {f.value[0] for f in walk(part) if f.primitive == "read"}
+            functions = all(store.value.primitive in FUNCTIONS for store in last.stores)
+            if last.axes == tuple(order) and functions and not reads & made:
+                stores = (*last.stores, *stores)
+                self.found.pop()
+                self.plain.pop()
+        kernel = Kernel(self.kernel.name, tuple(order), stores, self.kernel.lines)
+        self.plain.append(kernel)
+        self.found.append(Stage(collapse(kernel), product(axis.extent for axis in self.axes)))
         return read(buffer)(*index)
 
 

@@ -24,7 +24,7 @@ from graphc.runtime.opencl.routine import Routine
 from graphc.runtime.opencl.source import argument_bytes, grid_rows, placed, whole_routine
 from graphc.scalar import Scalar
 
-GROUP = 64
+GROUP = 16
 VECTORS = (2, 4, 8, 16)  # lanes of OpenCL's types
 # What drivers (PoCL 3.1) get wrong for vectors: remainders of large quotients, powers of float64,
 # and angles next to a lane whose angle is huge, which is computed alone here.
@@ -140,6 +140,9 @@ class _Strips:
 
     def _lane(self, block: Scope, count: str, known: dict[Scalar, str]) -> Scope:
         """A loop over the lanes."""
+        if count == str(self.lanes):  # unrolled, its stores would be waited for one by one
+            hint = f"vectorize(enable) vectorize_width({self.lanes})"
+            block.lines.append(f"#pragma clang loop {hint}")
         block.line(f"for (int l = 0; l < {count}; l++) {{")
         lines, point = placed(self.code, "at", self.rows[0])
         lane = block.inner(point)
