@@ -30,9 +30,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 # run whole, a quick run leaves OpenCL's rows out. `pytest --thorough` runs them too.
 LONG_ON_OPENCL = (
     "test_control_seen", "test_inner_fetch", "test_loop_gradients", "test_loop_passes",
-    "test_ordered", "test_recurrent", "test_while_loop",
+    "test_ordered", "test_recurrent", "test_scan", "test_while_loop",
 )  # fmt: skip
-USUAL = ("[bool]", "[int32]", "[float32]")
+USUAL = ("[int32]", "[float32]")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,8 +2,8 @@
 
 - `empty_step`: what a step of a scan costs beside its work: the time a step of a loop that adds 1
   to a scalar; beside it, to 8 floats, and that of one that reads a row and stacks one.
-- `while_loop`: 1,000,000 trivial iterations, beside the same loop compiled by numba, if that is
-  installed.
+- `while_loop`: 1,000,000 trivial iterations, beside the same loop compiled by numba, in the Python
+  that the variable `NUMBA` names (else this one).
 - `compile_time`: building, differentiating and compiling a recurrence of 10,000 steps against one
   of 10, both with gradients.
 - `lengths`: compilations and time of 20 sequence lengths through one training step.
@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
+import inspect
 import itertools
 import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -114,34 +116,59 @@ def while_loop(small: bool) -> Iterable[Row]:
         for body, start in ((integers, np.int64(1)), (floats, np.float64(1.0))):
             loop = g.while_loop(lambda i, _: i < limit, body, (np.int64(0), start))
             run = session.prepare(loop, [limit])
-            peer, word = _in_numba(body, start, most, tuple(v.item() for v in run(most)))
-            works = [functools.partial(run, most), *([] if peer is None else [peer])]
-            mine, *theirs = medians(works)
             name = f"while_loop, {most:,} trivial iterations of {body.__name__}"
+            mine, ratio, word = _beside_numba(run, body, start, most)
             yield Row(name, 1e3 * mine, "ms")
-            ratio = mine / theirs[0] if theirs else None
             yield Row(f"{name}, against numba", ratio, "x", 1.3, word)
 
 
-def _in_numba(
-    body: Callable[..., Any], start: Any, most: int, want: tuple[Any, ...]
-) -> tuple[Callable[[], Any] | None, str]:
-    """The same loop compiled by numba, checked; or None, and a word why not."""
-    try:
-        numba = importlib.import_module("numba")
-    except ImportError as error:
-        return None, f"without numba: {error}"
-    step = numba.njit(body)
+WORKER = """
+from __future__ import annotations
+import sys, time, numba
+{source}
+step = numba.njit({name})
+@numba.njit
+def loop(limit, x):
+    i = 0
+    while i < limit:
+        i, x = step(i, x)
+    return i, x
+print(*loop({most}, {start}), numba.__version__, flush=True)
+for _ in sys.stdin:
+    begin = time.perf_counter()
+    loop({most}, {start})
+    print(time.perf_counter() - begin, flush=True)
+"""
 
-    def loop(limit: int, x: Any) -> Any:
-        i = 0
-        while i < limit:
-            i, x = step(i, x)
-        return i, x
 
-    compiled = numba.njit(loop)
-    assert tuple(compiled(most, start.item())) == want
-    return lambda: compiled(most, start.item()), f"numba {numba.__version__}"
+def _beside_numba(
+    run: Callable[..., Any], body: Callable[..., Any], start: Any, most: int
+) -> tuple[float, float | None, str]:
+    """Seconds of ours, its ratio to the same loop compiled by numba in turn, and a word.
+
+    numba runs in a process of its own, in the Python that `NUMBA` names: its LLVM is another one.
+    """
+    program = os.environ.get("NUMBA", sys.executable)
+    text = WORKER.format(
+        source=inspect.getsource(body), name=body.__name__, most=most, start=repr(start.item())
+    )
+    works = subprocess.PIPE
+    with subprocess.Popen(
+        [program, "-c", text], stdin=works, stdout=works, stderr=subprocess.DEVNULL, text=True
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        answer = worker.stdout.readline().split()
+        if not answer:
+            return medians([functools.partial(run, most)])[0], None, f"without numba in {program}"
+        assert [float(v) for v in answer[:2]] == [float(v) for v in run(most)]
+        mine, theirs = [], []
+        for _ in range(REPEATS):
+            mine.append(seconds(functools.partial(run, most)))
+            print(file=worker.stdin, flush=True)
+            theirs.append(float(worker.stdout.readline()))
+        worker.stdin.close()
+    ours, other = statistics.median(mine), statistics.median(theirs)
+    return ours, ours / other, f"numba {answer[2]}"
 
 
 def recurrence(steps: Any) -> tuple[Any, list[Any]]:
