@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,7 +12,7 @@ settings.register_profile(
     "graphc",
     deadline=None,
     derandomize=True,
-    max_examples=80,
+    max_examples=50,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -40,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _is_long(item: pytest.Item) -> bool:
+    if item.path.stem == "test_opencl_tiles":
+        return crc32(item.name.encode()) % 3 > 0  # products of many sizes: a third of them
     if item.name.startswith("test_every_op_in_one_program"):
         return not item.name.endswith(USUAL)
     return item.path.stem in LONG_ON_OPENCL and "opencl" in item.name

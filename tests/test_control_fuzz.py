@@ -14,7 +14,7 @@ from tests.control_fuzz_check import check, fails, shrink, smallest, ways_of
 from tests.control_plain import Plain
 from tests.control_support import DEVICES, loss_of, raised
 
-PROGRAMS, BLOCK, NATIVE = 16, 4, 6  # of so many programs one is run by native code too
+PROGRAMS, BLOCK, NATIVE = 8, 4, 4  # of so many programs one is run by native code too
 
 
 @pytest.mark.parametrize("first", range(0, PROGRAMS, BLOCK))
