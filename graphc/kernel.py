@@ -379,6 +379,11 @@ class Kernel:
         """Every formula inside, each once, operands before what uses them."""
         return walk(*(formula for store in self.stores for formula in store.formulas))
 
+    def failure(self, rule: str) -> str:
+        """The text of an error in it: the rule, and the user's lines."""
+        lines = "".join(f"\n  {self.name} was called at {where}" for where in self.lines)
+        return f"{self.name}: {rule}{lines}"
+
     def reads(self) -> list[Buffer]:
         """The buffers that it reads, once each, in order of first use; none that it fills."""
         read = dict.fromkeys(f.value[0] for f in self.formulas() if f.primitive == "read")

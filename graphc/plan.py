@@ -7,12 +7,13 @@ a loop are one space of buffers: what never changes is read where it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from graphc.dims import Dimension
+from graphc.dims import Dimension, Symbol, evaluate
 from graphc.dtypes import Array
+from graphc.errors import ShapeError
 from graphc.graph import Node
 from graphc.kernel import Buffer, Kernel
 
@@ -40,6 +41,21 @@ class Demand:
     left: Dimension
     right: Dimension
     text: str
+
+    def refused(self, left: int, right: int) -> ShapeError | None:
+        """The error of a run in which the two have these values, if they differ."""
+        if left == right:
+            return None
+        return ShapeError(f"{self.text}\n  in this run: {left} and {right}")
+
+
+def unmet(demands: Iterable[Demand], sizes: Mapping[Symbol, int]) -> ShapeError | None:
+    """The error of the first demand that does not hold for the sizes of a run, if any."""
+    for demand in demands:
+        error = demand.refused(evaluate(demand.left, sizes), evaluate(demand.right, sizes))
+        if error is not None:
+            return error
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,15 @@ def test_errors_of_the_side_not_taken_never_surface(session):
         session.run(z, {c: True, i: 99})
 
 
+def test_a_side_whose_sizes_do_not_fit_is_an_error_where_it_is_taken(session):
+    n, x = g.placeholder("int64", ()), g.placeholder("float32", [None])
+    y = scan(lambda i: ifelse(i > 2, x[7], i * 1.0), g.arange(n))
+    np.testing.assert_array_equal(session.run(y, {n: 3, x: [5.0]}), [0.0, 1.0, 2.0])
+    with pytest.raises(g.ShapeError, match="index 7 is out of range for axis 0"):
+        session.run(y, {n: 4, x: [5.0]})
+    np.testing.assert_array_equal(session.run(y, {n: 4, x: np.arange(9.0)}), [0.0, 1.0, 2.0, 7.0])
+
+
 def test_nested_branches_are_lazy(session):
     counters = [Counter() for _ in range(4)]
     a, b = g.placeholder("bool", ()), g.placeholder("bool", ())

@@ -6,17 +6,14 @@ long as everything fits into its place, a run of other sizes needs no new layout
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from graphc.dims import Symbol, evaluate
 from graphc.dtypes import Array
 from graphc.errors import DeviceError, GraphcError, ShapeError
-from graphc.kernel import Kernel
-from graphc.plan import Demand
 from graphc.runtime.cpu.recipe import Recipe, dimension_values
 from graphc.runtime.memory import layout
 
@@ -62,28 +59,14 @@ class Arenas:
 
 def refusal(recipe: Recipe, values: Sequence[int]) -> GraphcError:
     """The error where sizes do not fit, or an extremum of nothing is asked for."""
-    for left, right, text in recipe.demands:
-        if values[left] != values[right]:
-            return ShapeError(f"{text}\n  in this run: {values[left]} and {values[right]}")
+    for left, right, demand in recipe.demands:
+        error = demand.refused(values[left], values[right])
+        if error is not None:
+            return error
     for i, extents, rule in recipe.needs:
         if values[recipe.counts[i]] > 0 and 0 in dimension_values(extents, values):
-            return ShapeError(failure(recipe.natives[i].routine.kernel, rule))
+            return ShapeError(recipe.natives[i].routine.kernel.failure(rule))
     return ShapeError("run: sizes do not fit")
-
-
-def unmet(demands: Iterable[Demand], sizes: Mapping[Symbol, int]) -> ShapeError:
-    """The error of a side of a branch whose sizes are not what they must be."""
-    for demand in demands:
-        left, right = (evaluate(size, sizes) for size in (demand.left, demand.right))
-        if left != right:
-            return ShapeError(f"{demand.text}\n  in this run: {left} and {right}")
-    return ShapeError("run: sizes do not fit")
-
-
-def failure(kernel: Kernel, rule: str) -> str:
-    """The text of an error in a kernel: the rule, and the user's lines."""
-    lines = "".join(f"\n  {kernel.name} was called at {where}" for where in kernel.lines)
-    return f"{kernel.name}: {rule}{lines}"
 
 
 def out_of_memory(recipe: Recipe, values: Sequence[int], asked: int) -> DeviceError:

@@ -261,7 +261,7 @@ class Recipe:
             numbers = [number(n) for n in (routine.count, routine.work, space.bytes)]
             rows.append((at, record, *numbers, space.chunks, routine.cut or 0, sizes))
         self.launches = table(rows, len(LAUNCH))
-        self.demands = [(number(d.left), number(d.right), d.text) for d in self.plan.demands]
+        self.demands = [(number(d.left), number(d.right), d) for d in self.plan.demands]
         self.needs = [
             (i, tuple(map(number, need.extents)), need.rule)
             for i, r in enumerate(routines)

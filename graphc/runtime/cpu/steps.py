@@ -15,10 +15,9 @@ from graphc.dims import evaluate
 from graphc.dtypes import Array
 from graphc.errors import NumericsError, ShapeError
 from graphc.kernel import Buffer
-from graphc.plan import Branch, Host
+from graphc.plan import Branch, Host, unmet
 from graphc.runtime.cpu.accounts import Accounts
-from graphc.runtime.cpu.binding import failure as failure_text
-from graphc.runtime.cpu.binding import out_of_memory, unmet
+from graphc.runtime.cpu.binding import out_of_memory
 from graphc.runtime.cpu.context import Context
 from graphc.runtime.cpu.leases import Leases
 from graphc.runtime.cpu.parts import Native, touched
@@ -46,10 +45,12 @@ def fault(context: Context, number: int) -> BaseException:
     kind, index = int(words[FAULT]) - 1, int(words[INDEX])
     words[FAULT] = words[INDEX] = 0
     if control is not None:
-        return unmet(control.demands[index], context.sizes or {})
+        error = unmet(control.demands[index], context.sizes or {})
+        assert error is not None, "the side was found not to fit"
+        return error
     found = routine.faults[kind]
     size = evaluate(found.size, context.sizes or {})
-    return ShapeError(failure_text(routine.kernel, found.rule.format(index, size)))
+    return ShapeError(routine.kernel.failure(found.rule.format(index, size)))
 
 
 class Run:
@@ -161,7 +162,7 @@ class Run:
             if self._has_nan(buffer):
                 array = self.value(buffer)
                 rule = f"made {int(np.isnan(array).sum())} NaN of {array.size} values"
-                raise NumericsError(failure_text(kernel, rule))
+                raise NumericsError(kernel.failure(rule))
 
     def _note(self, note: Note, native: Native, seconds: float) -> None:
         accounts = Accounts(self.environment.sizes, self._bytes, self.value)

@@ -13,7 +13,7 @@ from graphc.errors import DeviceError, GraphcError, NumericsError, ShapeError
 from graphc.graph import Graph
 from graphc.kernel import Buffer, Kernel
 from graphc.lower import lower
-from graphc.plan import Branch, Call, Demand, Host, Loop, Step
+from graphc.plan import Branch, Call, Demand, Host, Loop, Step, unmet
 from graphc.runtime.device import Environment, Limits
 from graphc.runtime.interp.evaluate import run_kernel
 from graphc.runtime.reference.device import ReferenceDevice, apply_oracle, in_step
@@ -102,24 +102,18 @@ class InterpProgram:
                 buffers[store.buffer] = _empty(store.buffer, environment)
             run_kernel(kernel, buffers, environment.sizes)
         except (ValueError, IndexError) as error:
-            raise ShapeError(_failure(kernel, str(error))) from error
+            raise ShapeError(kernel.failure(str(error))) from error
         except MemoryError as error:
-            raise DeviceError(_failure(kernel, f"out of memory: {error}")) from error
+            raise DeviceError(kernel.failure(f"out of memory: {error}")) from error
         if self._check == "nan":
             _check_nan(kernel, buffers)
 
 
 def _hold(demands: Sequence[Demand], environment: Environment) -> None:
     """Raise where sizes are not what they must be."""
-    for demand in demands:
-        values = [evaluate(size, environment.sizes) for size in (demand.left, demand.right)]
-        if values[0] != values[1]:
-            raise ShapeError(f"{demand.text}\n  in this run: {values[0]} and {values[1]}")
-
-
-def _failure(kernel: Kernel, rule: str) -> str:
-    lines = "".join(f"\n  {kernel.name} was called at {where}" for where in kernel.lines)
-    return f"{kernel.name}: {rule}{lines}"
+    error = unmet(demands, environment.sizes)
+    if error is not None:
+        raise error
 
 
 def _empty(buffer: Buffer, environment: Environment) -> Array:
@@ -139,7 +133,7 @@ def _check_nan(kernel: Kernel, buffers: dict[Buffer, Array]) -> None:
         array = buffers[store.buffer]
         if _is_nan(array):
             count = int(np.isnan(array).sum())
-            raise NumericsError(_failure(kernel, f"made {count} NaN of {array.size} values"))
+            raise NumericsError(kernel.failure(f"made {count} NaN of {array.size} values"))
 
 
 def _run_host(step: Host, buffers: dict[Buffer, Array], environment: Environment) -> None:

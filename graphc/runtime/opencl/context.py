@@ -19,7 +19,7 @@ from graphc import lazy
 from graphc.dims import Symbol, evaluate
 from graphc.dtypes import Array
 from graphc.errors import DeviceError, ShapeError
-from graphc.kernel import Buffer, Kernel
+from graphc.kernel import Buffer
 from graphc.runtime.memory import layout
 from graphc.runtime.opencl.memory import Live, Memory, Place, exhausted, fetch, write
 from graphc.runtime.opencl.recipe import Recipe
@@ -149,12 +149,13 @@ class Context:
 
     def _check(self) -> None:
         values, recipe = self.values, self.recipe
-        for left, right, text in recipe.demands:
-            if values[left] != values[right]:
-                raise ShapeError(f"{text}\n  in this run: {values[left]} and {values[right]}")
+        for left, right, demand in recipe.demands:
+            error = demand.refused(values[left], values[right])
+            if error is not None:
+                raise error
         for number, extents, rule in recipe.needs:
             if self._is_run(number) and any(values[n] == 0 for n in extents):
-                raise ShapeError(failure(recipe.launches[number].placed.kernel, rule))
+                raise ShapeError(recipe.launches[number].placed.kernel.failure(rule))
         total = sum(self.size(s.buffers[0]) for s in recipe.storages if s.kept)
         if total > MOST:
             raise DeviceError("run: out of memory: more than 2**62 bytes were asked for")
@@ -237,16 +238,10 @@ class Context:
         placed = self.recipe.launches[launch].placed
         found = placed.routine.faults[number]
         size = evaluate(found.size, self.sizes or {})
-        return ShapeError(failure(placed.kernel, found.rule.format(index, size)))
+        return ShapeError(placed.kernel.failure(found.rule.format(index, size)))
 
     def array(self, buffer: Buffer) -> Array:
         """What a buffer holds now."""
         found = np.empty(self.shape(buffer), buffer.type.dtype.numpy)
         fetch(self.queue, self.at(buffer), found, wait=True)
         return found
-
-
-def failure(kernel: Kernel, rule: str) -> str:
-    """The text of an error in a kernel: the rule, and the user's lines."""
-    lines = "".join(f"\n  {kernel.name} was called at {where}" for where in kernel.lines)
-    return f"{kernel.name}: {rule}{lines}"

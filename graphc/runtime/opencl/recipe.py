@@ -176,7 +176,7 @@ class Recipe:
             for i, each in enumerate(self.launches)
             for need in each.routine.needs
         ]
-        self.demands = [(number(d.left), number(d.right), d.text) for d in self.plan.demands]
+        self.demands = [(number(d.left), number(d.right), d) for d in self.plan.demands]
         for each in self.launches:
             for fault in each.routine.faults:
                 number(fault.size)

@@ -20,15 +20,15 @@ from graphc import lazy
 from graphc.costs import operations
 from graphc.dims import evaluate, product
 from graphc.dtypes import Array
-from graphc.errors import NumericsError
+from graphc.errors import GraphcError, NumericsError
 from graphc.kernel import Buffer
-from graphc.plan import Host, Loop, Rows, State
+from graphc.plan import Host, Loop, Rows, State, unmet
 from graphc.runtime.device import Environment, Note
 from graphc.runtime.memory import shape_of
-from graphc.runtime.opencl.context import Context, Ready, failure
+from graphc.runtime.opencl.context import Context, Ready
 from graphc.runtime.opencl.memory import Place, fetch, move, write
 from graphc.runtime.opencl.recipe import Action, Again, Either, Launch
-from graphc.runtime.reference.device import apply_oracle
+from graphc.runtime.reference.device import apply_oracle, in_step
 
 opencl = lazy.Module("pyopencl")
 INDICES = 1024  # of the steps of a loop that are written at once
@@ -71,15 +71,22 @@ class Walk:
             elif isinstance(action, Host):
                 self._host(action)
             elif isinstance(action, Either):
-                holds = self._holds(action.branch.condition)
-                self.run(action.then if holds else action.otherwise)
+                self._branch(action)
             elif isinstance(action, Again):
                 self._loop(action)
 
-    def _holds(self, condition: Buffer) -> bool:
+    def _branch(self, action: Either) -> None:
+        """One side, if its sizes are what it needs."""
+        holds = self._is_true(self.context.at(action.branch.condition))
+        error = unmet(action.branch.demands[not holds], self.environment.sizes)
+        if error is not None:
+            raise error
+        self.run(action.then if holds else action.otherwise)
+
+    def _is_true(self, place: Place) -> bool:
         """The value of a condition, waited for."""
         found = np.empty(1, np.uint8)
-        fetch(self.queue, self.context.at(condition), found, wait=True)
+        fetch(self.queue, place, found, wait=True)
         return bool(found[0])
 
     # ------------------------------------------------------------------ loops
@@ -99,7 +106,7 @@ class Walk:
         self._begin(loop)
         current = [context.at(state.initial) for state in loop.states]
         length, step = evaluate(loop.length, context.sizes or {}), 0
-        while step < length and (loop.count is None or self._go_on(current[0])):
+        while step < length and (loop.count is None or self._is_true(current[0])):
             walks.index(step)
             for rows, stride in walks.rows:
                 context.place(slots[rows.row], stride.at(step))
@@ -108,7 +115,7 @@ class Walk:
                 context.place(slots[state.before], before)
             for state, place in zip(loop.states, after, strict=True):
                 context.place(slots[state.after], place)
-            self.run(action.inside)
+            self._inside(action, walks.number(step))
             current, step = after, step + 1
         for state, place in zip(loop.states, current, strict=True):
             move(self.queue, place, context.at(state.last), context.size(state.last))
@@ -116,11 +123,12 @@ class Walk:
             count = np.asarray(step, np.int64)
             self.held.append(write(self.queue, context.at(loop.count), count))
 
-    def _go_on(self, place: Place) -> bool:
-        """Whether the condition of a guarded loop holds."""
-        found = np.empty(1, np.uint8)
-        fetch(self.queue, place, found, wait=True)
-        return bool(found[0])
+    def _inside(self, action: Again, number: int) -> None:
+        """One step."""
+        try:
+            self.run(action.inside)
+        except GraphcError as error:
+            raise in_step(error, number, action.loop.node) from error.__cause__
 
     def _after(self, state: State, step: int) -> Place:
         """Where a state is written in a step: where its row is, or one of a pair."""
@@ -189,7 +197,7 @@ class Walk:
             array = self.context.array(buffer)
             if _has_nan(array):
                 rule = f"made {int(np.isnan(array).sum())} NaN of {array.size} values"
-                raise NumericsError(failure(kernel, rule))
+                raise NumericsError(kernel.failure(rule))
 
     def _note(self, note: Note, launch: Launch, seconds: float) -> None:
         routine = launch.routine
@@ -231,6 +239,10 @@ class _Walks:
             self._slot == walk.recipe.slots[b] for use in walk.recipe.uses for b in use.reads
         )
 
+    def number(self, step: int) -> int:
+        """What the loop calls a step."""
+        return self._start + self._rows.step * step
+
     def index(self, step: int) -> None:
         """Put the number of a step where it is read: many are written at once."""
         if not self._used:
@@ -238,8 +250,7 @@ class _Walks:
         context, at = self._walk.context, step % INDICES
         if at == 0:
             count = min(INDICES, self._length - step)
-            first = self._start + self._rows.step * step
-            numbers = first + self._rows.step * np.arange(count, dtype=np.int64)
+            numbers = self.number(step) + self._rows.step * np.arange(count, dtype=np.int64)
             place = context.own(self._slot, 8 * min(INDICES, max(self._length, 1)))
             self._walk.held.append(write(context.queue, place, numbers))
             self._place = place
