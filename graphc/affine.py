@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from graphc.dims import Dim, Dimension, Shape, exact_quotient, floordiv, is_nonnegative
 from graphc.dtypes import int64
-from graphc.kernel import Axis, Index, walk
-from graphc.scalar import Scalar
+from graphc.kernel import Axis, Index
+from graphc.scalar import Scalar, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,3 +219,17 @@ def place(index: Index, shape: Shape) -> Affine | None:
             return None
         total = total.plus(form, step)
     return _finished(total)
+
+
+def is_inside(index: Scalar, size: Dimension) -> bool:
+    """Whether the form of an index shows that it lies below a size."""
+    found = affine(index)
+    if found is None:
+        return False
+    if not found.steps:
+        low = found.constant
+        return isinstance(low, int) and isinstance(size, int) and 0 <= low < size
+    if len(found.steps) > 1 or found.constant != 0:
+        return False
+    ((axis, step),) = found.steps.items()
+    return isinstance(step, int) and step == 1 and bool(axis.extent == size)

@@ -16,9 +16,9 @@ from typing import Any
 from graphc.affine import Affine, affine, place
 from graphc.dims import Dimension, exact_quotient, is_nonnegative
 from graphc.dtypes import int64
-from graphc.kernel import ARGUMENTS, Axis, Buffer, Index, Kernel, Store, cast, lift, walk
+from graphc.kernel import ARGUMENTS, Axis, Buffer, Index, Kernel, Store, cast, lift
 from graphc.places import delinear
-from graphc.scalar import Scalar, apply
+from graphc.scalar import Scalar, apply, walk
 
 ARITHMETIC = frozenset((
     "number", "position", "extent", "add", "subtract", "multiply", "negative", "floor_divide",

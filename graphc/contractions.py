@@ -20,8 +20,8 @@ from typing import NamedTuple
 from graphc.affine import Affine, place
 from graphc.dims import Dimension
 from graphc.dtypes import DType, float32, float64
-from graphc.kernel import Axis, Buffer, Kernel, Store, cast, read, walk
-from graphc.scalar import Scalar
+from graphc.kernel import Axis, Buffer, Kernel, Store, cast, read
+from graphc.scalar import Scalar, walk
 from graphc.types import TensorType
 
 MOST = 3  # axes of each kind

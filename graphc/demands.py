@@ -7,17 +7,17 @@ not decide: devices hold them against the sizes of a run before anything is read
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from graphc.build import failure
 from graphc.dims import Dim, Dimension, Shape, derived, product
-from graphc.graph import Body, Graph, Node, bodies, outputs_of
+from graphc.graph import Graph, Node, Tensor, bodies
 from graphc.ops.branch import BRANCH
 from graphc.ops.loop import LOOP, rows_of
 from graphc.ops.shape import RESHAPE
 from graphc.ops.slicing import SLICE, SLICE_UPDATE, UNSLICE
+from graphc.passes.inside import inside, with_attrs
 from graphc.plan import Demand
-from graphc.rewriting import Rewriter
+from graphc.rewriting import rewrite
 
 WINDOWED = {"conv2d", "max_pool2d", "avg_pool2d", "max_pool2d_place"}  # over images, x
 
@@ -33,31 +33,17 @@ def unconditional(graph: Graph) -> Iterator[Node]:
 
 def with_demands(graph: Graph) -> Graph:
     """The graph with what each side of a branch demands noted in its node: it may not be taken."""
-    rewriter, changed = Rewriter(), False
-    for node in graph.nodes:
-        current = rewriter.visit(node)
-        found: dict[str, Any] = {}
-        for name, body in bodies(node).items():
-            inner = with_demands(body.graph)
-            if inner is not body.graph:
-                found[name] = Body(inner)
-        if node.op is BRANCH:
-            sides = (node.attrs["then"].graph, node.attrs["otherwise"].graph)
-            found["demands"] = tuple(tuple(reaches(unconditional(side))) for side in sides)
-        if found:
-            attrs, changed = {**node.attrs, **found}, True
-            rewriter.replace(
-                node,
-                outputs_of(
-                    Node(
-                        node.op, current.inputs, attrs, node.types, node.name, node.scope,
-                        node.where, node.settled, True,
-                    )
-                ),
-            )  # fmt: skip
-    if not changed:
+    graph = inside(graph, with_demands)
+    if not any(node.op is BRANCH for node in graph.nodes):
         return graph
-    return graph.with_roots([rewriter.resolve(t) for t in graph.roots])
+
+    def rule(node: Node) -> tuple[Tensor, ...] | None:
+        if node.op is not BRANCH:
+            return None
+        sides = (node.attrs["then"].graph, node.attrs["otherwise"].graph)
+        return with_attrs(node, {"demands": tuple(tuple(reaches(unconditional(s))) for s in sides)})
+
+    return rewrite(graph, rule)
 
 
 def counts(nodes: Iterable[Node]) -> Iterator[Demand]:

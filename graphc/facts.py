@@ -14,8 +14,8 @@ from typing import Any
 from graphc.affine import Affine, affine, place, strides
 from graphc.dims import Dim, Dimension, Shape
 from graphc.graph import Node, Tensor
-from graphc.kernel import Axis, Buffer, Index, Loop, Source, axes_over, lift, read, walk
-from graphc.scalar import IN_FLOATS, Scalar
+from graphc.kernel import Axis, Buffer, Index, Loop, Source, axes_over, lift, read
+from graphc.scalar import IN_FLOATS, Scalar, walk
 
 COSTLY = IN_FLOATS - {"sqrt", "rint", "copysign"} | {"erf", "power", "remainder", "floor_divide"}
 NUMBERS = ("number", "extent")

@@ -33,7 +33,7 @@ from graphc.clustering import (
 from graphc.dims import product
 from graphc.facts import Facts, Read, goes, in_order, significant
 from graphc.graph import Graph, Node
-from graphc.kernel import walk
+from graphc.scalar import walk
 
 FREE = 2  # element operations that any number of readers rather do than read what is stored
 AGAIN = 24  # and those to make a value again from the one array that others are made of too
@@ -50,7 +50,7 @@ class Clusters:
     facts: dict[Node, Facts]
 
 
-class _Dissolving:
+class Dissolving:
     """Gives groups up whose readers had better compute them themselves."""
 
     def __init__(self, fusion: Clustering) -> None:
@@ -211,9 +211,10 @@ class _Dissolving:
             and node not in self.fusion.needed
             and not self.is_operand(u for u in self.uses[node] if not self.is_sparse(*u))
         }
+        kept = {node for node in group.roles if node in stored and node not in may_go}
         made_of = {}
         for node in group.members:
-            if node in may_go and (found := self.sources(node, group, stored - may_go)):
+            if node in may_go and (found := self.sources(node, group, kept)):
                 made_of[node] = found
         for base in dict.fromkeys(whole for whole, _ in made_of.values()):
             if base not in group.members and base not in stored and base in self.fusion.group_of:
@@ -228,7 +229,10 @@ class _Dissolving:
     def sources(
         self, node: Node, group: Group, stored: AbstractSet[Node]
     ) -> tuple[Node, set[Node]] | None:
-        """The one whole array that a member is cheaply made of, and the values a row beside it."""
+        """The one whole array that a member is cheaply made of, and the values a row beside it.
+
+        `stored` are those of the group that are.
+        """
         cost, whole, rows = 0, set[Node](), set[Node]()
         looked_into = any(self.is_sparse(*use) for use in self.uses[node])
         stack, seen = [node], {node}
@@ -293,7 +297,7 @@ def _ordered(
 def clusters(graph: Graph, fused: bool = True) -> Clusters:
     """The groups of a graph's nodes; each in one of its own, unless `fused`."""
     fusion = Clustering(graph, fused)
-    dissolving = _Dissolving(fusion)
+    dissolving = Dissolving(fusion)
     dissolving.run()
     stored = dissolving.stored()
     groups = [group for group in fusion.groups if not group.given_up]

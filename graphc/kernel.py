@@ -33,13 +33,13 @@ does not depend on an inner axis may be computed once outside of it: softmax is 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import DType, bool_, float16, float32, int64
-from graphc.scalar import Kind, Like, Scalar, apply, result_dtype, select
+from graphc.scalar import Kind, Like, Scalar, apply, result_dtype, select, walk
 from graphc.types import TensorType
 
 ARGUMENTS = ("argmax", "argmin")  # the place of an extremum; over one axis, the first of equals
@@ -389,17 +389,3 @@ class Kernel:
         read = dict.fromkeys(f.value[0] for f in self.formulas() if f.primitive == "read")
         written = {store.buffer for store in self.ordered}
         return [buffer for buffer in read if buffer not in written]
-
-
-def walk(*formulas: Scalar, known: Container[Scalar] = ()) -> Iterator[Scalar]:
-    """Every formula inside, each once, operands before what uses them; none that is `known`."""
-    seen: set[Scalar] = set()
-    stack = [(formula, False) for formula in reversed(formulas)]
-    while stack:
-        current, ready = stack.pop()
-        if ready:
-            yield current
-        elif current not in seen and current not in known:
-            seen.add(current)
-            stack.append((current, True))
-            stack += [(part, False) for part in reversed(current.operands)]

@@ -41,7 +41,7 @@ from graphc.kernel import (
 from graphc.lowering import control_step
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import CONSTANT, VARIABLE
-from graphc.passes import LOWERING, optimise
+from graphc.passes import LOWERING, optimise, without_collection
 from graphc.passes.inside import inside
 from graphc.places import reshaped
 from graphc.plan import Call, Host, Plan, Step
@@ -315,6 +315,7 @@ def _steps(
     return tuple(step for step, _ in made), tuple(parts for _, parts in made)
 
 
+@without_collection()
 def lowered(graph: Graph, fused: bool = True) -> Lowered:
     """The plan of a graph; without fusion (or with GRAPHC_SKIP=fuse) each node has a kernel."""
     plain, graph = list(unconditional(graph)), expanded(with_demands(graph))

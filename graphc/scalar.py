@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -110,16 +110,19 @@ def met(kinds: Sequence[Kind]) -> DType:
     return int64 if int in kinds and dtype is bool_ else dtype
 
 
-def result_dtype(primitive: str, kinds: Sequence[Kind]) -> DType:
-    """The dtype of a primitive, of the kinds of its operands."""
-    if primitive in COMPARISONS:
-        return bool_
+def operand_dtype(primitive: str, kinds: Sequence[Kind]) -> DType:
+    """The dtype that a primitive computes in; of a select, that of what it picks."""
     dtype = met(kinds[1:] if primitive == "select" else kinds)
     if primitive in IN_FLOATS:
         return floating(dtype)
     if primitive in ("divide", "erf") and not dtype.is_float:
         return float64
     return dtype
+
+
+def result_dtype(primitive: str, kinds: Sequence[Kind]) -> DType:
+    """The dtype of a primitive, of the kinds of its operands."""
+    return bool_ if primitive in COMPARISONS else operand_dtype(primitive, kinds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,6 +240,28 @@ def _evaluate(formula: Scalar, operands: Mapping[int, Array]) -> Array:
         return formula.value  # type: ignore[no-any-return]  # weak beside arrays, as NumPy has it
     values = [_evaluate(part, operands) for part in formula.operands]
     return PRIMITIVES[formula.primitive](*values)
+
+
+def walk(
+    *formulas: Scalar,
+    known: Container[Scalar] = (),
+    into: Callable[[Scalar], Sequence[Scalar]] | None = None,
+) -> Iterator[Scalar]:
+    """Every formula inside, each once, operands before what uses them; none that is `known`.
+
+    `into` says what to look for instead of a formula's operands.
+    """
+    seen: set[Scalar] = set()
+    stack = [(formula, False) for formula in reversed(formulas)]
+    while stack:
+        current, ready = stack.pop()
+        if ready:
+            yield current
+        elif current not in seen and current not in known:
+            seen.add(current)
+            stack.append((current, True))
+            inner = current.operands if into is None else into(current)
+            stack += [(part, False) for part in reversed(inner)]
 
 
 def select(condition: Scalar, x: Like, y: Like) -> Scalar:

@@ -8,6 +8,9 @@ from zlib import crc32
 import pytest
 from hypothesis import HealthCheck, settings
 
+import graphc as g
+from tests.control_support import DEVICES
+
 settings.register_profile(
     "graphc",
     deadline=None,
@@ -25,6 +28,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAPHC_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(params=DEVICES)
+def session(request: pytest.FixtureRequest) -> Iterator[g.Session]:
+    """A session on each device in turn."""
+    with g.Session(device=request.param, seed=3) as opened:
+        yield opened
 
 
 # OpenCL drivers compile every kernel for themselves, slowly: of these tables, which other devices

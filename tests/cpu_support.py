@@ -16,9 +16,10 @@ from graphc.lower import lower
 from graphc.passes import optimise
 from graphc.plan import Plan
 from graphc.runtime.cpu.program import CpuProgram
-from graphc.runtime.cpu.routine import FAULT, FIRST, TABLE, Fault, Routine
+from graphc.runtime.cpu.routine import FAULT, FIRST, TABLE, Routine
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.cpu.threads import BODY
+from graphc.runtime.faults import Fault
 from graphc.runtime.interp.evaluate import run_kernel
 from graphc.runtime.sizes import symbols_of
 

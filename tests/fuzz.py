@@ -26,8 +26,10 @@ from graphc.passes.specialise import specialise
 from graphc.runtime.cpu.device import CpuDevice
 from graphc.runtime.device import Environment
 from graphc.runtime.interp.device import InterpDevice, InterpProgram
+from graphc.runtime.opencl.device import OpenclDevice, open_opencl
 from graphc.runtime.session import Session
 from graphc.types import Assumptions
+from tests.devices import OPENCL
 from tests.support import (
     ENTROPY_WORDS,
     SPELLINGS,
@@ -58,12 +60,18 @@ DEVICES: dict[str, Callable[[Graph], Any]] = {
     "unfused": functools.partial(InterpProgram, fused=False),
     "cpu": CpuDevice().compile,
     "cpu, 1 thread": CpuDevice(1).compile,
+    **{name: lambda graph: _opencl().compile(graph) for name in OPENCL},
 }
 SESSIONS = "sessions"  # sessions on both devices, at sizes of several kinds
 SIZES, OTHER_SIZES = 3, (0, 1, 2, 3, 5, 9, 17)
 FIXED = {"searchsorted", "interleave"}  # for other sizes these want other attributes, or values
 USUAL = ("interp",)
-EVERY = (*DEVICES, SESSIONS)
+EVERY = (*(name for name in DEVICES if name not in OPENCL), SESSIONS)  # that compile quickly
+
+
+@functools.cache
+def _opencl() -> OpenclDevice:
+    return open_opencl("opencl")
 
 
 @dataclass(frozen=True)

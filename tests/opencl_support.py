@@ -39,7 +39,7 @@ def here() -> Capabilities:
 
 
 @functools.cache
-def _context() -> Any:
+def context() -> Any:
     """Held here: on Intel's driver, a queue does not keep its context alive."""
     return cl.Context([device()])
 
@@ -47,7 +47,7 @@ def _context() -> Any:
 @functools.cache
 def queue() -> Any:
     """A queue of that device."""
-    return cl.CommandQueue(_context())
+    return cl.CommandQueue(context())
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def _function(text: str, group: tuple[int, ...], helpers: tuple[str, ...]) -> An
     head = f"kernel __attribute__((reqd_work_group_size({shape}))) void routine"
     hush()
     whole = "\n".join(["#pragma OPENCL FP_CONTRACT OFF", *helpers, head + text])
-    return cl.Kernel(cl.Program(_context(), whole).build(["-cl-std=CL1.2", "-w"]), "routine")
+    return cl.Kernel(cl.Program(context(), whole).build(["-cl-std=CL1.2", "-w"]), "routine")
 
 
 class Memory:
@@ -72,7 +72,7 @@ class Memory:
     def put(self, buffer: Buffer, value: Array) -> None:
         """The value of a buffer."""
         array = np.ascontiguousarray(value, buffer.type.dtype.numpy)
-        held = cl.Buffer(_context(), cl.mem_flags.READ_WRITE, max(array.nbytes, 16))
+        held = cl.Buffer(context(), cl.mem_flags.READ_WRITE, max(array.nbytes, 16))
         if array.size:
             cl.enqueue_copy(queue(), held, array)
         self.held[buffer] = held

@@ -12,9 +12,9 @@ import pytest
 
 from graphc.dtypes import BY_NUMPY, DTYPES, float16, float32, int32
 from graphc.ops.broadcast import cast_array
-from graphc.runtime.cpu.math import coefficients
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.cpu.vector_math import EMITTERS, Instructions, emit
+from graphc.runtime.math import coefficients
 from graphc.scalar import PRIMITIVES
 from tests.math_support import looped, run
 

@@ -19,11 +19,12 @@ from graphc.plan import Demand, Plan
 from graphc.runtime.cpu.binder import SMALL
 from graphc.runtime.cpu.binding import Arenas
 from graphc.runtime.cpu.context import Context
-from graphc.runtime.cpu.leases import Leases, rounded
 from graphc.runtime.cpu.program import CpuProgram
-from graphc.runtime.cpu.routine import Needed, Routine
+from graphc.runtime.cpu.routine import Routine
 from graphc.runtime.cpu.target import Target, host
 from graphc.runtime.device import Environment
+from graphc.runtime.faults import Needed
+from graphc.runtime.leases import Leases, rounded
 from tests.cpu_support import graph_of, interpreted, program_of
 from tests.support import ENTROPY_WORDS
 

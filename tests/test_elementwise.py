@@ -578,3 +578,13 @@ def test_what_cuts_a_gradient_is_named() -> None:
             gradients(y, [x])
     with pytest.raises(GradientError, match="its values are booleans"):
         gradients((x > 0).astype("float32"), [x])
+
+
+@pytest.mark.parametrize("number", [1e6, -1e300, np.inf])
+def test_a_number_that_float16_does_not_hold_is_infinite_without_a_warning(number: float) -> None:
+    x = placeholder("float64", [2])
+    fed = np.array([number, 1.0])
+    got = run([x.astype("float16"), as_tensor(number).astype("float16") * 2], {x: fed})
+    want = np.copysign(np.inf, number)
+    np.testing.assert_array_equal(got[0], [want, 1.0])
+    np.testing.assert_array_equal(got[1], want)

@@ -9,11 +9,13 @@ import pytest
 
 import graphc as g
 from graphc.affine import Affine, affine, place
+from graphc.clustering import Clustering
 from graphc.dims import Dim
 from graphc.facts import canonical
-from graphc.graph import Graph
+from graphc.fuse import Dissolving
+from graphc.graph import Graph, Node
 from graphc.kernel import Axis, Kernel, lift, read
-from graphc.lower import lower
+from graphc.lower import expanded, lower
 from graphc.passes import optimise
 from graphc.places import delinear, linear, reshaped
 from graphc.plan import Call, Plan
@@ -52,6 +54,32 @@ def test_a_chain_of_maps_is_one_kernel() -> None:
     x = _x("n", 3)
     [kernel] = _kernels(g.tanh((x * 2 + 1) * x - x / 3) + g.exp(-x))
     assert len(kernel.stores) == 1 and len(kernel.reads()) == 1
+
+
+class _Unwalked(set[Node]):
+    """A set of which nobody may make another, or look at all members."""
+
+    def __sub__(self, other: object) -> Any:
+        raise AssertionError("a walk over all stored nodes")
+
+    __iter__ = __and__ = __or__ = copy = __sub__  # type: ignore[assignment]
+
+
+def test_a_group_costs_the_same_however_much_is_stored() -> None:
+    x, w = _x(40, 3), _w(3)
+    h, loss = g.zeros([3]), g.constant(0.0)
+    for t in range(40):
+        h = g.tanh(h * w + x[t])
+        loss = loss + h.sum()
+    fusion = Clustering(expanded(optimise(Graph((loss, *g.gradients(loss, [w])), (), (x,)))), True)
+    dissolving = Dissolving(fusion)
+    dissolving.run()
+    before = {node for node in dissolving.uses if node in fusion.group_of}
+    stored = _Unwalked(before)
+    for group in fusion.groups:
+        if not group.given_up and group.kind != "host":
+            dissolving.slim(group, stored)
+    assert 0 < len(stored) < len(before)
 
 
 def test_views_between_maps_are_read_through() -> None:

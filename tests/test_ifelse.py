@@ -15,14 +15,7 @@ from graphc.ops.steps import until
 from graphc.ops.while_loop import while_loop
 from graphc.passes import deep, optimise
 from graphc.passes.sink_branches import sink_branches
-from tests.control_support import DEVICES
 from tests.loop_support import Counter, agree, derivatives
-
-
-@pytest.fixture(params=DEVICES)
-def session(request):
-    return g.Session(device=request.param, seed=3)
-
 
 # ---------------------------------------------------------------------------- values and forms
 

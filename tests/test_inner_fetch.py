@@ -18,11 +18,6 @@ from tests.control_support import DEVICES
 from tests.loop_support import Counter
 
 
-@pytest.fixture(params=DEVICES)
-def session(request):
-    return g.Session(device=request.param, seed=3)
-
-
 class Seen(dict):
     """What a step has let out, by name."""
 

@@ -28,7 +28,6 @@ from graphc.kernel import (
     read,
     reduce,
     typed,
-    walk,
 )
 from graphc.kernel_text import show_kernel
 from graphc.lower import expanded, lower
@@ -36,7 +35,7 @@ from graphc.passes.specialise import specialise
 from graphc.places import delinear, linear, reshaped
 from graphc.plan import Call
 from graphc.runtime.interp.evaluate import run_kernel
-from graphc.scalar import apply, select
+from graphc.scalar import apply, select, walk
 from graphc.types import TensorType
 
 

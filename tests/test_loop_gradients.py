@@ -25,11 +25,6 @@ from tests.loop_support import agree, derivatives
 LENGTHS = (0, 1, 2, 7)
 
 
-@pytest.fixture(params=DEVICES)
-def session(request):
-    return g.Session(device=request.param, seed=3)
-
-
 class Model:
     """A recurrent step with two states, one of them two steps deep, and two sequences with taps."""
 

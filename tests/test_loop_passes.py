@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from graphc.build import assuming
 from graphc.errors import ShapeError
 from graphc.graph import Graph, Tensor, nested
 from graphc.ops.loop import LOOP
-from graphc.passes import PIPELINE, optimise
+from graphc.passes import PIPELINE, deep, optimise
 from graphc.passes.loops import Loop
 from tests.control_support import DEVICES
 from tests.passes_support import assumptions_for
@@ -353,6 +354,58 @@ def test_an_embedding_step_touches_no_table_twice() -> None:
     kept = _optimised([table - rate * slope, slope], feeds)
     (scatter,) = [node for node in kept.nodes if node.op.name == "scatter"]
     assert scatter.inputs[0].node.op.name == "full"
+
+
+def _deeper(depth: int) -> Graph:
+    """A scan in a scan in a scan, each with a branch, and the gradient of what comes out."""
+    w, x = _variable(3, 3), _variable(3)
+
+    def layer(h: Tensor, level: int) -> Tensor:
+        if level == 0:
+            return g.tanh(h @ (w + 1.0))
+
+        def step(h: Tensor) -> Tensor:
+            inner = layer(h, level - 1)
+            return g.ifelse(g.sum(inner) > 0.0, lambda: g.sin(inner), lambda: g.cos(inner))
+
+        return g.scan(step, None, h, n_steps=3)[-1]
+
+    y = layer(x, depth)
+    return Graph((y, *g.gradients(g.sum(y), [w])))
+
+
+def _effort(depth: int) -> list[int]:
+    """How many Python functions each pass calls."""
+    graph, found = _deeper(depth), list[int]()
+
+    def note(frame: Any, event: str, arg: Any) -> None:
+        found[-1] += event == "call"
+
+    before = sys.getprofile()
+    for step in PIPELINE:
+        found.append(0)
+        sys.setprofile(note)
+        try:
+            graph = deep(step, graph)
+        finally:
+            sys.setprofile(before)
+    return found
+
+
+def test_no_pass_works_more_for_a_body_that_lies_deeper() -> None:
+    """Each body is visited once: one that is seen by each level around would double the growth."""
+    depths = [_effort(depth) for depth in (2, 4, 6, 8)]
+    for step, first, second, third, fourth in zip(PIPELINE, *depths, strict=True):
+        assert fourth - third < 1.7 * (second - first), step.__name__
+
+
+def test_what_never_changes_leaves_all_loops_at_once() -> None:
+    graph = _deeper(3)
+    for step in (STEPS["specialise"], STEPS["hoist"]):
+        graph = deep(step, graph)
+    names = [node.op.name for node in graph.nodes]
+    inner = [node for node in nested(graph) if node not in graph.nodes]
+    assert names.count("add") == 1 and all(node.op.name != "add" for node in inner)
 
 
 def test_graphs_without_loops_pass_through() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from graphc.affine import place
 from graphc.graph import Graph, Tensor
-from graphc.kernel import Kernel, walk
+from graphc.kernel import Kernel
 from graphc.lower import expanded, lower
 from graphc.nn import conv2d, conv2d_transpose, depthwise_conv2d
 from graphc.ops.gradient import gradients
@@ -20,6 +20,7 @@ from graphc.plan import Call
 from graphc.runtime.device import Environment
 from graphc.runtime.interp.device import InterpProgram
 from graphc.runtime.reference.device import ReferenceDevice
+from graphc.scalar import walk
 from graphc.verify import verify
 from tests.support import ENTROPY_WORDS, Compiled, generator
 

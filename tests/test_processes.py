@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as g
-from graphc.runtime.cpu import cache
+from graphc.runtime import cache
 from graphc.runtime.once import once
 
 ROOT = Path(__file__).resolve().parent.parent

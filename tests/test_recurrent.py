@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as g
-from tests.devices import OPENCL
 
-DEVICES = ["reference", "interp", "cpu", *OPENCL]
 LENGTHS = [0, 1, 2, 7]
 FEATURES, UNITS, BATCH = 3, 4, 5
 Array = np.ndarray[Any, Any]
@@ -114,12 +112,6 @@ def close(have: Any, want: Any, dtype: Any = np.float64) -> None:
     assert have.dtype == dtype
     assert have.shape == want.shape
     np.testing.assert_allclose(have, want, rtol=tolerance, atol=tolerance)
-
-
-@pytest.fixture(params=DEVICES)
-def session(request: Any) -> Any:
-    with g.Session(device=request.param) as made:
-        yield made
 
 
 # ---------------------------------------------------------------------------- values

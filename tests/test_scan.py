@@ -18,12 +18,6 @@ RNG = np.random.default_rng(4)
 Step = Callable[..., Any]
 
 
-@pytest.fixture(params=DEVICES)
-def session(request: pytest.FixtureRequest) -> Any:
-    with g.Session(device=request.param) as made:
-        yield made
-
-
 def floats(*shape: int) -> Any:
     return RNG.normal(size=shape)
 

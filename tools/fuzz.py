@@ -11,6 +11,7 @@ import argparse
 import importlib
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +25,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=12, help="ops in a program")
     sys.path.insert(0, str(ROOT))
     fuzz = importlib.import_module("tests.fuzz")  # found only once the root is on the path
-    parser.add_argument("--device", action="append", choices=fuzz.EVERY, help="default: all")
+    names, usual = [*fuzz.DEVICES, fuzz.SESSIONS], "default: all that compile quickly"
+    parser.add_argument("--device", action="append", choices=names, help=usual)
     parser.add_argument("--control", action="store_true", help="loops and branches")
     options = parser.parse_args()
     on = options.device or fuzz.EVERY
@@ -32,7 +34,7 @@ def main() -> int:
     seed, failures = options.seed, 0
     while time.monotonic() < end:
         if options.control:
-            failures += _fails_in_loops(seed, options.size)
+            failures += _fails_in_loops(seed, options.size, options.device)
             seed += 1
             continue
         program = fuzz.grow(seed, options.size)
@@ -45,12 +47,14 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _fails_in_loops(seed: int, size: int) -> bool:
-    """Whether a program of loops fails, which is printed then."""
+def _fails_in_loops(seed: int, size: int, on: Sequence[str] | None) -> bool:
+    """Whether a program of loops fails, which is printed then; on some devices, or in turn."""
     control, checking = map(
         importlib.import_module, ("tests.control_fuzz", "tests.control_fuzz_check")
     )
     program, ways = control.grow(seed, size), checking.ways_of(seed)
+    if on is not None:
+        ways = [checking.WAYS[0], *((device, None, "") for device in on)]
     failed = checking.fails(program, ways) is not None
     if failed:
         print(f"# seed {seed}\n{checking.smallest(program, ways)}", flush=True)

@@ -1,6 +1,6 @@
-"""Derives graphc/runtime/cpu/math/coefficients.py: polynomials of least maximal error.
+"""Derives graphc/runtime/math/coefficients.py: polynomials of least maximal error.
 
-    python tools/minimax.py > graphc/runtime/cpu/math/coefficients.py
+    python tools/minimax.py > graphc/runtime/math/coefficients.py
 
 Each row below is a function over an interval, the number of coefficients and a weight that turns
 an error of the polynomial into one of the function it serves. Remez' exchange (E. Remez 1934; J.-M.

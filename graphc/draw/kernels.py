@@ -12,21 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from graphc.context import Scope
-from graphc.control import counted, entries, exits, is_used, output
+from graphc.control import entries, is_used, output
 from graphc.draw.boxes import (
     About,
     Box,
     Boxes,
-    Wire,
     box_of,
     kind_of_node,
     operand_name,
     source_line,
     types_text,
     update_box,
-    wire_of,
 )
 from graphc.draw.control import Drawn, Place
+from graphc.draw.levels import Level, Picture
 from graphc.draw.text import clean
 from graphc.graph import Graph, Node, Tensor
 from graphc.kernel import Buffer, Kernel
@@ -57,39 +56,18 @@ def loops_text(kernel: Kernel, naming: Naming) -> str:
     return ", ".join(words) or "one value"
 
 
-class _Reader:
-    """The boxes of a plan, as they are made."""
-
-    def __init__(self, lowered: Lowered) -> None:
-        self.naming = lowered.naming
-        self.boxes: list[Box] = []
-        self.wires: list[Wire] = []
-        self.about: dict[Scope, About] = {}
-        graph = lowered.graph
-        level = _Level(self, graph, lowered.buffers, Place(flat=True))
-        for variable, value in graph.updates:
-            level.updates.setdefault(value.node, []).append((variable, value))
-        level.add_all(lowered.plan.steps, lowered.parts)
-        for tensor in graph.outputs:
-            level.holder(tensor).fetched = True
-        for node in list(level.updates):
-            level.add_updates(node)  # of what is given
-
-
-class _Level:
+class _Level(Level):
     """The boxes of a plan's steps, or of those in a loop or in one side of a branch."""
 
     def __init__(
-        self, reader: _Reader, graph: Graph, buffers: Mapping[tuple[Node, int], Buffer],
-        place: Place, around: _Level | None = None,
+        self, picture: Picture, graph: Graph, buffers: Mapping[tuple[Node, int], Buffer],
+        where: Place, around: _Level | None = None,
     ) -> None:  # fmt: skip
-        self.reader, self.naming, self.around = reader, reader.naming, around
-        self.buffers, self.scope = buffers, place
+        super().__init__(picture, graph, where)
+        self.buffers, self.around = buffers, around
         self.fed = {(t.node, t.index) for t in graph.inputs}
         self.place = {node: i for i, node in enumerate(graph.nodes)}
         self.owners = {buffer: node for (node, _), buffer in buffers.items()}
-        self.read = {(t.node, t.index) for t in graph.tensors()}
-        self.made: dict[tuple[Node, int], Box] = {}  # what holds a buffer
         self.taken: dict[Node, Tensor] = {}  # parameters: what they are outside
         self.updates: dict[Node, list[tuple[Tensor, Tensor]]] = {}
 
@@ -115,21 +93,10 @@ class _Level:
             return self.around.holder(self.taken[node])
         if key not in self.made:
             box = box_of(node, self.naming, self.around is None and key in self.fed)
-            box.scope, box.named, box.gradient = self.scope.scope, False, False
+            box.scope, box.named, box.gradient = self.where.scope, False, False
             box.title = clean(self.naming.node(node))
             self.keep(box, node)
         return self.made[key]
-
-    def keep(self, box: Box, node: Node, index: int | None = None) -> None:
-        """A box that holds an output of a node, or all."""
-        for place in range(len(node.types)) if index is None else (index,):
-            self.made[node, place] = box
-        self.reader.boxes.append(box)
-
-    def wire(self, tensor: Tensor, head: Box, operand: str, tail: Box | None = None) -> None:
-        """One use of a tensor of this level."""
-        held = tail or self.holder(tensor)
-        self.reader.wires.append(wire_of(held, tensor, head, operand, self.naming))
 
     def add_updates(self, node: Node) -> None:
         """The boxes of what is written to variables of a node's values."""
@@ -137,7 +104,7 @@ class _Level:
             box = update_box(variable, value, self.holder(variable), self.naming)
             box.scope, box.title = None, self.holder(variable).title
             self.wire(value, box, "value")
-            self.reader.boxes.append(box)
+            self.picture.boxes.append(box)
 
     def add(self, step: Step, parts: Parts) -> None:
         """The boxes of one step."""
@@ -146,7 +113,7 @@ class _Level:
             stored = {self.owners[store.buffer] for store in step.kernel.stores}
             self.add_kernel(step.kernel, stored, parts.nodes)
         elif isinstance(step, Host):
-            scope = self.scope.scope
+            scope = self.where.scope
             self.connect({node: self.part(node, scope, "host") for node in stored}, stored)
         else:
             self.add_control(step, parts.inside)
@@ -157,64 +124,31 @@ class _Level:
 
     def add_control(self, step: Loop | Branch, inside: Sequence[Inside]) -> None:
         """The group of a loop or a branch."""
-        drawn = Drawn(step.node, self.scope, self.naming, self.text)
+        drawn = Drawn(step.node, self.where, self.naming, self.text)
         if isinstance(step, Loop):
-            self.add_loop(drawn, step, inside[0])
+            self.add_exits(drawn, self.enter(drawn, "body", inside[0], step.steps))
         else:
-            self.add_branch(drawn, step, inside)
-        self.reader.about |= drawn.groups
+            self.add_condition(drawn)
+            bodies = zip(("then", "otherwise"), inside, (step.then, step.otherwise), strict=True)
+            sides = {name: self.enter(drawn, name, body, steps) for name, body, steps in bodies}
+            self.add_results(drawn, sides)
+        self.picture.about |= drawn.groups
 
     def enter(self, drawn: Drawn, name: str, inside: Inside, steps: Sequence[Step]) -> _Level:
         """A body and its steps; what it captures is read where it is, outside."""
         node = drawn.node
-        inner = _Level(self.reader, inside.graph, inside.buffers, drawn.place(name), self)
+        inner = _Level(self.picture, inside.graph, inside.buffers, drawn.place(name), self)
         drawn.name = inner.text
         for entry in entries(node, name):
             if entry.role == "take" and entry.outside is not None:
                 inner.taken[entry.parameter.node] = entry.outside
             elif entry.outside is not None or is_used(entry, node, name):
-                box = drawn.entry(entry, inner.scope)
+                box = drawn.entry(entry, inner.where)
                 inner.keep(box, entry.parameter.node)
                 if entry.outside is not None:
                     self.wire(entry.outside, box, entry.role)
         inner.add_all(steps, inside.parts)
         return inner
-
-    def add_loop(self, drawn: Drawn, step: Loop, inside: Inside) -> None:
-        """A loop: what a step gets, does and leaves."""
-        node = step.node
-        inner = self.enter(drawn, "body", inside, step.steps)
-        for found in exits(node, "body", inside.graph):
-            state = found.entry
-            if state is None and (node, found.output) not in self.read:
-                continue
-            entering = None if state is None else inner.holder(state.parameter)
-            box = drawn.exit(found, entering, inner.scope)
-            self.keep(box, node, found.output)
-            if state is not None and state.kept is not None:
-                self.made[node, state.kept] = box
-            inner.wire(found.value, box, found.role)
-        count = counted(node)
-        if count is not None and (node, count) in self.read:
-            self.keep(drawn.count(count), node, count)
-
-    def add_branch(self, drawn: Drawn, step: Branch, inside: Sequence[Inside]) -> None:
-        """A branch: its condition, both sides, and its results."""
-        node = step.node
-        condition = drawn.condition()
-        self.reader.boxes.append(condition)
-        self.wire(node.inputs[0], condition, "condition")
-        sides = [
-            (name, self.enter(drawn, name, body, steps), body.graph)
-            for name, body, steps in zip(
-                ("then", "otherwise"), inside, (step.then, step.otherwise), strict=True
-            )
-        ]
-        for index in range(len(node.types)):
-            box = drawn.result(index)
-            self.keep(box, node, index)
-            for name, side, graph in sides:
-                side.wire(graph.outputs[index], box, name)
 
     # ------------------------------------------------------------------ kernels
 
@@ -224,10 +158,10 @@ class _Level:
         """The boxes of one kernel."""
         needed = self.needed(stored, parts)
         gradient = all(node.scope is not None and node.scope.gradient for node in stored)
-        scope = Scope(kernel.name, self.scope.scope, gradient)
+        scope = Scope(kernel.name, self.where.scope, gradient)
         where = clean(lines_text(kernel), 60) if kernel.lines else ""
         text = "\n".join(clean(t, 400) for t in show_kernel(kernel, self.naming).splitlines())
-        self.reader.about[scope] = About("kernel", loops_text(kernel, self.naming), where, text)
+        self.picture.about[scope] = About("kernel", loops_text(kernel, self.naming), where, text)
         inside = {
             node: self.part(node, scope, _kind(node, node in stored), node in stored)
             for node in needed
@@ -258,7 +192,7 @@ class _Level:
             clean(line, 400), node.op.name, types_text(node, self.naming), kind == "gradient",
             scope,
         )  # fmt: skip
-        self.reader.boxes.append(box)
+        self.picture.boxes.append(box)
         return box
 
     def held(self, node: Node) -> str:
@@ -297,5 +231,13 @@ def _kind(node: Node, stored: bool) -> str:
 
 def boxes_of_plan(lowered: Lowered) -> Boxes:
     """All boxes of a plan, and its wires; every kernel is a scope."""
-    reader = _Reader(lowered)
-    return Boxes(reader.boxes, reader.wires, reader.about)
+    picture, graph = Picture(lowered.naming), lowered.graph
+    level = _Level(picture, graph, lowered.buffers, Place(flat=True))
+    for variable, value in graph.updates:
+        level.updates.setdefault(value.node, []).append((variable, value))
+    level.add_all(lowered.plan.steps, lowered.parts)
+    for tensor in graph.outputs:
+        level.holder(tensor).fetched = True
+    for node in list(level.updates):
+        level.add_updates(node)  # of what is given
+    return picture.finished()

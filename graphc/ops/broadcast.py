@@ -43,7 +43,8 @@ def cast_array(x: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
         top, bottom = wide >= float(limits.max), wide <= float(limits.min)
         safe = np.where(top | bottom, 0.0, inside).astype(dtype.numpy)
         return np.where(top, limits.max, np.where(bottom, limits.min, safe)).astype(dtype.numpy)
-    return x.astype(dtype.numpy)
+    with np.errstate(all="ignore"):  # what a float's range does not hold is infinite
+        return x.astype(dtype.numpy)
 
 
 def _cast_vjp(g: Tensor, y: Tensor, x: Tensor, dtype: DType) -> Tensor | None:
@@ -54,7 +55,8 @@ def _cast_build(x: Tensor, dtype: DType, name: str | None = None) -> Tensor:
     if x.dtype is dtype:
         return x
     if x.node.op.name == "full" and x.node.attrs["dtype"].kind in "biuf":
-        value = cast_array(np.asarray(x.node.attrs["value"], x.dtype.numpy), dtype)
+        held = cast_array(np.asarray(x.node.attrs["value"]), x.dtype)
+        value = cast_array(held, dtype)
         return full_of(value.item(), x.node.attrs["shape"], dtype, name)
     return make(CAST, (x,), {"dtype": dtype}, name)
 

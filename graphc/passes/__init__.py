@@ -77,15 +77,18 @@ PIPELINE: tuple[Pass, ...] = (
 LOWERING: tuple[Pass, ...] = (  # before kernels are made
     sink_transposes, normalise_windows, lighten, split_totals, merge_common, schedule,
 )  # fmt: skip
+# How passes come to the graphs inside of nodes: most after the graph around, through `deep`.
+INNER_FIRST: frozenset[Pass] = frozenset({hoist, sink_rows, stash, accumulate})
+THROUGHOUT: frozenset[Pass] = frozenset({specialise, sink_branches, segment_loops})
 NEEDED = frozenset({"specialise", "differentiate"})  # what they replace has no program
 
 Observer: TypeAlias = Callable[[str, Graph, float], None]
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the cycle collector: nodes make no cycles, and walking them again and again is the
-    larger part of the time that a large graph takes."""
+def without_collection() -> Iterator[None]:
+    """Pause the cycle collector: nodes and formulas make few cycles, and walking them again and
+    again is the larger part of the time that a large graph takes."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -113,7 +116,7 @@ def optimise(
             continue
         start, result = time.perf_counter(), graph
         if left.get(step) is not graph:
-            with _without_collection():
+            with without_collection():
                 result = deep(step, graph)
                 if result is not graph:
                     _verified(step.__name__, graph, result)
@@ -124,11 +127,18 @@ def optimise(
 
 
 def deep(step: Pass, graph: Graph) -> Graph:
-    """A pass over a graph, then over the graphs inside of its nodes."""
-    result = step(graph)
-    if step is specialise:  # which goes inside by itself, for what it learns of the operands
-        return result
-    return inside(result, lambda body: deep(step, body))
+    """A pass over a graph and over those inside of its nodes, each once.
+
+    What `INNER_FIRST` moves out of an inner loop may leave the outer one as well. Passes in
+    `THROUGHOUT` go inside by themselves, for what they know of the graph around.
+    """
+    if step in THROUGHOUT:
+        return step(graph)
+
+    def within(body: Graph) -> Graph:
+        return deep(step, body)
+
+    return step(inside(graph, within)) if step in INNER_FIRST else inside(step(graph), within)
 
 
 def _skipped() -> frozenset[str]:

@@ -28,15 +28,12 @@ from graphc.ops.convolution import CONV2D_FILTER_GRADIENT
 from graphc.ops.gather import SCATTER, scatter_build
 from graphc.ops.shape import reshape, transpose
 from graphc.passes.batching import Steps
-from graphc.passes.inside import inside
 from graphc.passes.loops import (
     Loop,
     Made,
     Stack,
     State,
     each_loop,
-    has_loops,
-    is_open,
     key_of,
     orientation,
     readers_of,
@@ -296,14 +293,8 @@ def _lighter(state: State, rest: Sequence[Tensor]) -> State:
 
 def accumulate(graph: Graph) -> Graph:
     """Take sums over steps out of loops."""
-    graph = inside(graph, accumulate)
-    if not has_loops(graph):
-        return graph
 
-    def change(old: Node, current: Node) -> Sequence[Tensor] | None:
-        if is_open(current):
-            return None
-        loop = Loop.of(current)
+    def change(old: Node, loop: Loop) -> Sequence[Tensor] | None:
         return None if loop.guarded or loop.sparing else _accumulated(loop)
 
     return each_loop(graph, change)

@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from graphc.graph import Graph, Node, Tensor
 from graphc.ops.bodies import PARAMETER, alike
 from graphc.passes.batching import Steps
-from graphc.passes.inside import inside
 from graphc.passes.loops import (
     Capture,
     Key,
@@ -30,8 +29,6 @@ from graphc.passes.loops import (
     Rows,
     body_rewritten,
     each_loop,
-    has_loops,
-    is_open,
     key_of,
     orientation,
     rows_read,
@@ -211,12 +208,5 @@ class _Hoisting:
 
 
 def hoist(graph: Graph) -> Graph:
-    """Move out of loops what does not depend on their states, from the innermost on."""
-    graph = inside(graph, hoist)
-    if not has_loops(graph):
-        return graph
-
-    def change(old: Node, current: Node) -> Sequence[Tensor] | None:
-        return None if is_open(current) else _Hoisting(Loop.of(current)).apply()
-
-    return each_loop(graph, change)
+    """Move out of loops what does not depend on their states."""
+    return each_loop(graph, lambda old, loop: _Hoisting(loop).apply())

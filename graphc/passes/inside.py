@@ -6,17 +6,20 @@ object where no body changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from graphc.graph import Body, Graph, Node, Tensor, bodies, outputs_of
 from graphc.rewriting import Rewriter
 
 
-def with_bodies(node: Node, changed: dict[str, Body]) -> Node:
-    """The node with other bodies of the same types."""
-    return Node(
-        node.op, node.inputs, {**node.attrs, **changed}, node.types, node.name, node.scope,
-        node.where, node.settled,
+def with_attrs(node: Node, changed: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """The outputs of the node with some attributes changed: bodies of the same types, or notes."""
+    return outputs_of(
+        Node(
+            node.op, node.inputs, {**node.attrs, **changed}, node.types, node.name, node.scope,
+            node.where, node.settled,
+        )
     )  # fmt: skip
 
 
@@ -41,7 +44,7 @@ def inside(graph: Graph, step: Callable[[Graph], Graph]) -> Graph:
             if result is not body.graph:
                 found[name] = Body(result)
         if found:
-            rewriter.replace(node, outputs_of(with_bodies(current, found)))
+            rewriter.replace(node, with_attrs(current, found))
             changed = True
     if not changed:
         return graph

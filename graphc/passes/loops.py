@@ -198,7 +198,7 @@ def body_rewritten(loop: Loop, replaced: Mapping[Key, Tensor]) -> None:
     loop.rewritten(rewriter)
 
 
-def is_open(node: Node) -> bool:
+def _is_open(node: Node) -> bool:
     """Whether a loop must be left as it is: a gradient inside of it is still to be taken."""
     graph: Graph = node.attrs["body"].graph
     if not node.settled or any(t.shape is None for t in node.types):
@@ -206,26 +206,28 @@ def is_open(node: Node) -> bool:
     return any(inner.op is GRADIENT for inner in graph.nodes)
 
 
-def has_loops(graph: Graph) -> bool:
-    """Whether there is a loop at this level."""
-    return any(node.op is LOOP for node in graph.nodes)
+def loops_of(graph: Graph) -> list[Node]:
+    """The loops of this level that passes may change."""
+    return [node for node in graph.nodes if node.op is LOOP and not _is_open(node)]
 
 
-def each_loop(
-    graph: Graph,
-    change: Callable[[Node, Node], Sequence[Tensor] | None],
-    other: Callable[[Node, Node], Tensor | None] = lambda old, new: None,
-) -> Graph:
-    """Replace loops by what `change` makes of them, inputs first; other nodes by `other`.
+def each_loop(graph: Graph, change: Callable[[Node, Loop], Sequence[Tensor] | None]) -> Graph:
+    """Replace loops that passes may change by what `change` makes of them, inputs first.
 
-    Both get a node as it was, and over inputs that are already replaced.
+    It gets the node as it was, and the parts of it over inputs that are already replaced; None
+    keeps the loop. The same graph, where all are kept.
     """
+    loops = set(loops_of(graph))
+    if not loops:
+        return graph
     rewriter, changed = Rewriter(), False
     with on_behalf(caller(), None) as source:
         for node in graph.nodes:
             current = rewriter.visit(node)
+            if node not in loops:
+                continue
             source.where, source.scope = node.where, node.scope
-            new = change(node, current) if node.op is LOOP else other(node, current)
+            new = change(node, Loop.of(current))
             if new is not None:
                 rewriter.replace(node, new)
                 changed = True

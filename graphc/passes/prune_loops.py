@@ -32,9 +32,8 @@ from graphc.passes.loops import (
     Stack,
     after,
     each_loop,
-    has_loops,
-    is_open,
     key_of,
+    loops_of,
     readers_of,
 )  # fmt: skip
 from graphc.passes.sweep import protected
@@ -58,12 +57,12 @@ def _rest_whole(node: Node) -> bool:
 class _LastRows:
     """Which slices read the last row of a stack, of a state's next value."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, loops: Sequence[Node]) -> None:
         self._readers = readers_of(graph)
         apart = protected(graph)
         self.found: dict[Node, Tensor] = {}  # the slice at a stack, to the last value of the state
-        for node in graph.nodes:
-            if node.op is LOOP and not is_open(node) and node not in apart:
+        for node in loops:
+            if node not in apart:
                 self._look(node)
 
     def _look(self, node: Node) -> None:
@@ -112,8 +111,8 @@ def _counts(count: Dimension, loop: Loop) -> bool:
     return frames[0] is not None and frames[0] is frames[1]
 
 
-def _last_rows(graph: Graph) -> Graph:
-    found = _LastRows(graph).found
+def _last_rows(graph: Graph, loops: Sequence[Node]) -> Graph:
+    found = _LastRows(graph, loops).found
     if not found:
         return graph
     rewriter = Rewriter()
@@ -171,19 +170,19 @@ class _Use:
     def __init__(self, graph: Graph) -> None:
         self.outputs: dict[Node, set[int]] = {}
         self.kept: dict[Node, tuple[set[int], set[Node]]] = {}
-        self.apart = protected(graph)
+        self.apart, loops = protected(graph), set(loops_of(graph))
         for root in graph.roots:
             self._mark(root)
         for node in reversed(graph.nodes):
-            self._visit(node)
+            self._visit(node, node in loops)
 
     def _mark(self, tensor: Tensor) -> None:
         if tensor.node.op is LOOP:
             self.outputs.setdefault(tensor.node, set()).add(tensor.index)
 
-    def _visit(self, node: Node) -> None:
+    def _visit(self, node: Node, may_change: bool) -> None:
         operands: Sequence[Tensor] = node.inputs
-        if node.op is LOOP and not is_open(node):
+        if may_change:
             loop = Loop.of(node)
             states, seen = self.kept[node] = _needed(loop, self.outputs.get(node, set()))
             operands = [r.operand for r in loop.rows if r.parameter.node in seen]
@@ -193,11 +192,9 @@ class _Use:
             self._mark(tensor)
 
 
-def _pruned(old: Node, current: Node, use: _Use) -> Sequence[Tensor] | None:
+def _pruned(old: Node, loop: Loop, use: _Use) -> Sequence[Tensor] | None:
     """The outputs of a loop that keeps what is used; None where that is all."""
-    if old not in use.kept:
-        return None
-    loop, used = Loop.of(current), use.outputs.get(old, set())
+    used = use.outputs.get(old, set())
     numbered, seen = use.kept[old]
     before = _size(loop)
     places = [loop.place(i) for i in range(len(old.types))]
@@ -301,8 +298,8 @@ def _join_captures(loop: Loop) -> None:
 
 def prune_loops(graph: Graph) -> Graph:
     """Leave out what is not used."""
-    if not has_loops(graph):
+    if not (loops := loops_of(graph)):
         return graph
-    graph = _last_rows(graph)
+    graph = _last_rows(graph, loops)
     use = _Use(graph)
-    return each_loop(graph, lambda old, current: _pruned(old, current, use))
+    return each_loop(graph, lambda old, loop: _pruned(old, loop, use))

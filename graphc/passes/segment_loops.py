@@ -16,18 +16,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.context import on_behalf
 from graphc.dims import Dim, Dimension, derived, floordiv
 from graphc.dtypes import int64
-from graphc.graph import Body, Graph, Node, Tensor, bodies, nested, outputs_of
+from graphc.graph import Body, Graph, Node, Tensor, nested
 from graphc.ops.bodies import alike, parameter
 from graphc.ops.gradient import GRADIENT
 from graphc.ops.joining import concatenate
 from graphc.ops.loop import ENDLESS, LOOP, Parts, Walk, loop
 from graphc.ops.slicing import along
 from graphc.ops.source import as_tensor
-from graphc.passes.inside import with_bodies
-from graphc.rewriting import Rewriter
+from graphc.passes.inside import inside
+from graphc.rewriting import Rewriter, rewrite
 from graphc.types import TensorType
 
 IN_SEGMENTS = 0  # the checkpoint of a loop over segments: its states are kept, and no more
@@ -82,6 +81,15 @@ class _Sizes:
 
 def _is_int(dimension: Dimension, *values: int) -> bool:
     return not isinstance(dimension, Dim) and dimension in values
+
+
+def _comes_apart(node: Node) -> bool:
+    """Whether a node is a loop of more than one segment, or of one and a rest."""
+    if node.op is not LOOP or not _can_segment(node):
+        return False
+    sizes = _Sizes.of(node)
+    one = _is_int(sizes.count, 1) and _is_int(sizes.rest, 0)
+    return not (one or _is_int(sizes.count, 0))
 
 
 class _Segmented:
@@ -197,25 +205,10 @@ def _row(block: Tensor) -> Tensor:
 
 def _segmented(graph: Graph) -> Graph:
     """The graph with all its loops taken apart, innermost first."""
-    rewriter, changed = Rewriter(), False
-    for node in graph.nodes:
-        current = rewriter.visit(node)
-        found = {}
-        for name, body in bodies(node).items():
-            if (result := _segmented(body.graph)) is not body.graph:
-                found[name] = Body(result)
-        if found:
-            outputs = outputs_of(with_bodies(current, found))
-            rewriter.replace(node, outputs)
-            current, changed = outputs[0].node, True
-        if node.op is LOOP and _can_segment(current):
-            sizes = _Sizes.of(current)
-            if _is_int(sizes.count, 0) or (_is_int(sizes.count, 1) and _is_int(sizes.rest, 0)):
-                continue
-            with on_behalf(node.where, node.scope):
-                rewriter.replace(node, _Segmented(current).outputs())
-            changed = True
-    return graph.with_roots([rewriter.resolve(t) for t in graph.roots]) if changed else graph
+    graph = inside(graph, _segmented)
+    if not any(map(_comes_apart, graph.nodes)):
+        return graph
+    return rewrite(graph, lambda node: _Segmented(node).outputs() if _comes_apart(node) else None)
 
 
 def segment_loops(graph: Graph) -> Graph:

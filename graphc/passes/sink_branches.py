@@ -3,7 +3,7 @@
 Enters: any graph. Leaves: the same, where a node whose every reader is in one side of one branch is
 in that side's body: it runs only if that side is taken. What feeds the node from outside becomes an
 operand of the branch. What a loop reads from outside goes into its body where only a side of a
-branch in there needs it; the pass over that body then moves it on.
+branch in there needs it; the walk over that body then moves it on.
 
 Readers come before what they read, so one walk finds where each node belongs: in the innermost side
 that all of its readers are in. A `gradient` stays where it is until it is expanded, and so does
@@ -12,7 +12,7 @@ what it reads: the way from its outputs to its inputs must stay whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.context import on_behalf
@@ -23,6 +23,7 @@ from graphc.ops.gradient import GRADIENT
 from graphc.ops.loop import LOOP
 from graphc.ops.random import ENTROPY
 from graphc.ops.source import PLACEHOLDER, VARIABLE
+from graphc.passes.inside import inside
 from graphc.rewriting import Rewriter
 
 # What a run brings, and what another pass must still see whole.
@@ -53,8 +54,9 @@ def _common(a: _Side | None, b: _Side | None) -> _Side | None:
 class _Homes:
     """Where the nodes of a graph belong: the side that each moves into, None to stay."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, lazy: _Lazy) -> None:
         self._found: dict[Node, _Side | None] = {}
+        self._lazy = lazy
         self._stays = {tensor.node for tensor in graph.inputs}
         self.sides: dict[Node, dict[str, _Side]] = {}
         for root in graph.roots:
@@ -71,7 +73,7 @@ class _Homes:
         return self._found.get(node)
 
     def _read(self, node: Node, home: _Side | None) -> None:
-        inner = _into(node)
+        inner = self._into(node)
         depth = 1 if home is None else home.depth + 1
         sides = self.sides[node] = {name: _Side(depth, home) for name in set(inner.values())}
         if not sides:
@@ -81,26 +83,35 @@ class _Homes:
             read, found = tensor.node, self._found
             found[read] = _common(found[read], place) if read in found else place
 
+    def _into(self, node: Node) -> dict[int, str]:
+        """The operands that a body of a node alone needs, and its name: of loops, what may not."""
+        if node.op is BRANCH:
+            split, count = node.attrs["split"], len(node.inputs)
+            return {k: "then" if k <= split else "otherwise" for k in range(1, count)}
+        if node.op is LOOP:
+            first = len(node.attrs["reads"]) + node.attrs["states"]
+            body: Graph = node.attrs["body"].graph
+            if captured := body.inputs[1 + first :]:
+                lazy = self._lazy[body]
+                return {first + k: "body" for k, t in enumerate(captured) if t in lazy}
+        return {}
 
-def _into(node: Node) -> dict[int, str]:
-    """The operands that a body of a node alone needs, and its name: of a loop, what it may not."""
-    if node.op is BRANCH:
-        split, count = node.attrs["split"], len(node.inputs)
-        return {k: "then" if k <= split else "otherwise" for k in range(1, count)}
-    if node.op is LOOP:
-        first = len(node.attrs["reads"]) + node.attrs["states"]
-        captured = node.attrs["body"].graph.inputs[1 + first :]
-        lazy = _lazy(node.attrs["body"].graph, captured)
-        return {first + k: "body" for k, t in enumerate(captured) if t in lazy}
-    return {}
 
+class _Lazy:
+    """For the body of each loop, those of its inputs that it reads in a side of a branch only."""
 
-def _lazy(graph: Graph, inputs: Sequence[Tensor]) -> set[Tensor]:
-    """Those of a body's inputs that it reads in a side of a branch only."""
-    if not inputs or not any(bodies(node) for node in graph.nodes):
-        return set()
-    homes = _Homes(graph)
-    return {t for t in inputs if homes.reader(t.node) is not None}
+    def __init__(self) -> None:
+        self._found: dict[Graph, set[Tensor]] = {}
+
+    def __getitem__(self, graph: Graph) -> set[Tensor]:
+        if graph not in self._found:
+            self._found[graph] = set(self._look(graph))
+        return self._found[graph]
+
+    def _look(self, graph: Graph) -> Iterable[Tensor]:
+        if any(bodies(node) for node in graph.nodes):
+            homes = _Homes(graph, self)
+            yield from (t for t in graph.inputs if homes.reader(t.node) is not None)
 
 
 def _grown(
@@ -160,10 +171,19 @@ def _rebuilt(
 
 
 def sink_branches(graph: Graph) -> Graph:
-    """Move nodes into the branches that alone need them."""
+    """Move nodes into the branches that alone need them, then on into those inside."""
+    return _sunk(graph, _Lazy())
+
+
+def _sunk(graph: Graph, lazy: _Lazy) -> Graph:
+    return inside(_sunk_here(graph, lazy), lambda body: _sunk(body, lazy))
+
+
+def _sunk_here(graph: Graph, lazy: _Lazy) -> Graph:
+    """The same for the nodes of one level."""
     if not any(node.op is BRANCH or node.op is LOOP for node in graph.nodes):
         return graph
-    homes = _Homes(graph)
+    homes = _Homes(graph, lazy)
     if all(homes[node] is None for node in graph.nodes):
         return graph
     rewriter = Rewriter()

@@ -19,14 +19,11 @@ from graphc.ops.bodies import parameter
 from graphc.ops.loop import Walk
 from graphc.passes.batching import Steps
 from graphc.passes.hoist import GATHERS, is_anchor, is_safe
-from graphc.passes.inside import inside
 from graphc.passes.loops import (
     Key,
     Loop,
     Stack,
     each_loop,
-    has_loops,
-    is_open,
     key_of,
     orientation,
     rows_read,
@@ -156,14 +153,8 @@ class _Sinking:
 
 def sink_rows(graph: Graph) -> Graph:
     """Compute results after a loop that no step needs."""
-    graph = inside(graph, sink_rows)
-    if not has_loops(graph):
-        return graph
 
-    def change(old: Node, current: Node) -> Sequence[Tensor] | None:
-        if is_open(current):
-            return None
-        loop = Loop.of(current)
+    def change(old: Node, loop: Loop) -> Sequence[Tensor] | None:
         fixed = loop.guarded or loop.sparing or loop.truncated
         return None if fixed else _Sinking(loop).apply()
 

@@ -21,7 +21,6 @@ from graphc.graph import Graph, Node, Tensor
 from graphc.ops.bodies import alike
 from graphc.ops.loop import ENDLESS, LOOP, Walk
 from graphc.ops.random import is_unkeyed
-from graphc.passes.inside import inside
 from graphc.passes.loops import (
     Key,
     Loop,
@@ -30,9 +29,8 @@ from graphc.passes.loops import (
     after,
     body_rewritten,
     each_loop,
-    has_loops,
-    is_open,
     key_of,
+    loops_of,
 )  # fmt: skip
 from graphc.passes.merge_common import PLAIN, exact
 from graphc.passes.merge_loops import merge_key
@@ -230,8 +228,7 @@ def _stashed(match: _Match) -> tuple[Loop, dict[Key, tuple[str, int]]] | None:
 
 def _pairs(graph: Graph) -> list[tuple[Node, Node]]:
     """Loops of which the later may do again what the earlier did."""
-    loops = [node for node in graph.nodes if node.op is LOOP and not is_open(node)]
-    found = []
+    loops, found = loops_of(graph), []
     for i, earlier in enumerate(loops):
         if earlier.attrs["checkpoint"] is not None or earlier.attrs["truncate"] is not None:
             continue
@@ -266,7 +263,7 @@ def _applied(graph: Graph, match: _Match) -> Graph | None:
     old, later = forward.node, match.backward.node
     outputs: list[Tensor] = []
 
-    def change(node: Node, current: Node) -> Sequence[Tensor] | None:
+    def change(node: Node, loop: Loop) -> Sequence[Tensor] | None:
         if node is old:
             made = forward.make()
             stacks = made.stacks
@@ -275,7 +272,7 @@ def _applied(graph: Graph, match: _Match) -> Graph | None:
             count = [] if made.count is None else [made.count]
             return [*made.last, *made.past.values(), *stacks[:old_stacks], *count]
         if node is later:
-            return _reading(Loop.of(current), match, forward, places, outputs)
+            return _reading(loop, match, forward, places, outputs)
         return None
 
     return each_loop(graph, change)
@@ -307,9 +304,6 @@ def _reading(
 
 def stash(graph: Graph) -> Graph:
     """Keep what loops that run back would compute again."""
-    graph = inside(graph, stash)
-    if not has_loops(graph):
-        return graph
     done: set[tuple[int, int]] = set()
     while True:
         for earlier, later in _pairs(graph):

@@ -49,6 +49,10 @@ class Compared:
         """A program that compares."""
         return ComparedProgram(graph, self.inner, self.inner.compile(graph, check))
 
+    def close(self) -> None:
+        """What the device frees."""
+        getattr(self.inner, "close", lambda: None)()
+
 
 class ComparedProgram:
     """A device's program beside the reference's."""

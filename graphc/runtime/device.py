@@ -112,7 +112,11 @@ class Program(Protocol):
 
 
 class Device(Protocol):
-    """One folder of `runtime/`."""
+    """One folder of `runtime/`.
+
+    It may have `close()`, which frees what its programs hold. A session calls that where it opened
+    the device itself.
+    """
 
     name: str
     notes: bool  # whether its programs note their steps for a profile

@@ -56,8 +56,10 @@ class Keeper:
                 return None
             self._busy = True
             try:
-                if residence.sizes is not sizes and not residence.bind(sizes):
-                    return None
+                if residence.sizes is not sizes:
+                    state.open()
+                    if not residence.bind(sizes):
+                        return None
                 if values.keeper is not self:
                     self._enter()
                 run = next(state.runs)

@@ -77,7 +77,8 @@ class Session:
         opened: Any = device if own else open_device(device, threads)  # type: ignore[arg-type]
         if check == "reference":
             opened, check = Compared(opened), None
-        self._state = State(opened, check, seed)
+        release = None if own else getattr(opened, "close", None)
+        self._state = State(opened, check, seed, release)
         self._sets: OrderedDict[Any, tuple[FetchSet, Prepared]] = OrderedDict()
         self._calls: dict[Any, tuple[Callable[..., Any], Any]] = {}  # with the key of their set
         self._latest: Any = None  # the key of the set that was used last
@@ -96,13 +97,15 @@ class Session:
             raise hints.missing(self, "'Session' object", name, hints.SESSION)
 
     def close(self) -> None:
-        """Forget all values and programs; running anything afterwards is an error."""
+        """Forget all values and programs; running anything afterwards is an error.
+
+        Memory of a device that the session has opened is freed; arrays that it gave out stay.
+        """
         with self._state.writing(), self._state.lock():
-            self._state.closed = True
-            self._state.values.clear()
             self._sets.clear()
             self._calls.clear()
             self._latest = None
+            self._state.close()
 
     @property
     def device(self) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from graphc.dims import Shape
-from graphc.kernel import Buffer, Index, Kernel, Store, walk
-from graphc.scalar import Scalar
+from graphc.kernel import Buffer, Index, Kernel, Store
+from graphc.scalar import Scalar, walk
 
 
 class _Structure:

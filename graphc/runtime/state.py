@@ -8,7 +8,7 @@ were together.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -28,8 +28,15 @@ from graphc.runtime.variables import Values, in_dependency_order, is_literal
 class State:
     """The part of a session that its runs share."""
 
-    def __init__(self, device: Device, check: str | None, seed: int | None) -> None:
-        self.device = device
+    def __init__(
+        self,
+        device: Device,
+        check: str | None,
+        seed: int | None,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        """`release` frees what the device holds."""
+        self.device, self._release = device, release
         self.check = check
         self.report = CompileReport(device.name)
         self.lock = ForkLock()  # guards everything here
@@ -46,6 +53,13 @@ class State:
         """Raise where the session has been closed."""
         if self.closed:
             raise DeviceError("run: the session is closed")
+
+    def close(self) -> None:
+        """Forget all values, and free the device's memory."""
+        self.closed = True
+        self.values.clear()
+        if self._release is not None:
+            self._release()
 
     def entropy(self, run: int) -> Array:
         """What random ops are computed from in a run."""

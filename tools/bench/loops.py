@@ -1,7 +1,8 @@
-"""What loops cost: `python tools/bench/loops.py [NAME ...] [--small] [--json FILE]`.
+"""What loops cost: `python tools/bench/loops.py [NAME ...] [--device D] [--small] [--json FILE]`.
 
 - `empty_step`: what a step of a scan costs beside its work: the time a step of a loop that adds 1
-  to a scalar; beside it, to 8 floats, and that of one that reads a row and stacks one.
+  to a scalar; beside it, to 8 floats, that of one that reads a row and stacks one, and that of a
+  small recurrent layer.
 - `while_loop`: 1,000,000 trivial iterations, beside the same loop compiled by numba, in the Python
   that the variable `NUMBA` names (else this one).
 - `compile_time`: building, differentiating and compiling a recurrence of 10,000 steps against one
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def medians(works: Sequence[Callable[[], Any]], repeats: int = REPEATS) -> list[
 # ---------------------------------------------------------------------------- what is measured
 
 
-def empty_step(small: bool) -> Iterable[Row]:
+def empty_step(small: bool, device: str) -> Iterable[Row]:
     """The slope of the time over the number of steps, so that what a run costs is not in it."""
     few, many = (100, 1_000) if small else (1_000, 1_000_000)
     steps = g.placeholder("int64", [], name="steps")
@@ -83,19 +84,32 @@ def empty_step(small: bool) -> Iterable[Row]:
     x = g.placeholder("float32", ["steps"], name="x")
     total = g.scan(lambda row, before: before + row, x, g.constant(0.0, dtype="float32"))
     vector = g.scan(lambda v: v + 1.0, outputs_info=g.zeros([8]), n_steps=steps)[-1]
+    layer = g.scan(lambda v: g.tanh(v @ HIDDEN), outputs_info=g.ones([8]), n_steps=steps)[-1]
     rows = np.ones(many, np.float32)
-    with g.Session() as session:
+    with g.Session(device) as session:
         count, stack = session.prepare(counted, [steps]), session.prepare(total, [x])
-        wide = session.prepare(vector, [steps])
+        wide, cell = session.prepare(vector, [steps]), session.prepare(layer, [steps])
         assert int(count(many)) == many and float(stack(rows)[-1]) == many
         works = [
             lambda: count(few), lambda: count(many), lambda: wide(few), lambda: wide(many),
             lambda: stack(rows[:few]), lambda: stack(rows),
         ]  # fmt: skip
         times = medians(works)
-    names = ("an empty step", "a step over 8 floats", "a step that reads a row and stacks one")
+        yield from _slopes(EMPTY, times, many - few, 100.0)
+        times = medians([lambda: cell(few), lambda: cell(10 * few)])
+        yield from _slopes(("a step of a recurrent layer of 8",), times, 9 * few, None)
+
+
+EMPTY = ("an empty step", "a step over 8 floats", "a step that reads a row and stacks one")
+HIDDEN = np.eye(8, dtype=np.float32)
+
+
+def _slopes(
+    names: Sequence[str], times: Sequence[float], steps: int, must: float | None
+) -> Iterable[Row]:
+    """The time of a step, of the times of few and of many, in turn."""
     for name, short, long in zip(names, times[::2], times[1::2], strict=True):
-        yield Row(name, 1e9 * (long - short) / (many - few), "ns", 100.0)
+        yield Row(name, 1e9 * (long - short) / steps, "ns", must)
 
 
 def integers(i: Any, n: Any) -> Any:
@@ -108,11 +122,11 @@ def floats(i: Any, x: Any) -> Any:
     return i + 1, x * 0.5 + i
 
 
-def while_loop(small: bool) -> Iterable[Row]:
+def while_loop(small: bool, device: str) -> Iterable[Row]:
     """Loops that a condition ends; neither has a closed form for a compiler to find."""
     most = 1_000 if small else 1_000_000
     limit = g.placeholder("int64", [], name="limit")
-    with g.Session() as session:
+    with g.Session(device) as session:
         for body, start in ((integers, np.int64(1)), (floats, np.float64(1.0))):
             loop = g.while_loop(lambda i, _: i < limit, body, (np.int64(0), start))
             run = session.prepare(loop, [limit])
@@ -180,13 +194,13 @@ def recurrence(steps: Any) -> tuple[Any, list[Any]]:
     return [loss, g.optim.SGD(0.01).minimize(loss)], [x]
 
 
-def compile_time(small: bool) -> Iterable[Row]:
+def compile_time(small: bool, device: str) -> Iterable[Row]:
     """Build, differentiate, compile and run once, less a second run; without a cache."""
 
     def build(steps: int) -> float:
         start = time.perf_counter()
         fetches, feeds = recurrence(steps)
-        with g.Session() as session:
+        with g.Session(device) as session:
             rows = np.zeros((steps, 1, WIDTH), np.float32)
             run = session.prepare(fetches, feeds)
             run(rows)
@@ -204,12 +218,12 @@ def compile_time(small: bool) -> Iterable[Row]:
     yield Row("one against the other", ratio, "x", 1.05)
 
 
-def lengths(small: bool) -> Iterable[Row]:
+def lengths(small: bool, device: str) -> Iterable[Row]:
     """20 lengths through one program, then each again, against programs of one length."""
     counts = range(2, 7) if small else range(50, 1050, 50)
     fetches, feeds = recurrence("steps")
     rows = {n: np.zeros((n, 1, WIDTH), np.float32) for n in counts}
-    with g.Session() as session:
+    with g.Session(device) as session:
         run = session.prepare(fetches, feeds)
         for data in rows.values():
             run(data)
@@ -225,7 +239,7 @@ def lengths(small: bool) -> Iterable[Row]:
     yield Row("a training step, lengths in turn", 1e3 * any_length, "ms")
 
 
-FIGURES: Mapping[str, Callable[[bool], Iterable[Row]]] = {
+FIGURES: Mapping[str, Callable[[bool, str], Iterable[Row]]] = {
     f.__name__: f for f in (empty_step, while_loop, compile_time, lengths)
 }
 
@@ -234,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="what loops cost")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
+    parser.add_argument("--device", default="cpu", help="what sessions run on: cpu, opencl ...")
     parser.add_argument("--small", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     asked = parser.parse_args(arguments)
@@ -241,11 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"no figure {sorted(unknown)[0]!r}; there are {', '.join(FIGURES)}")
     found: list[Row] = []
     for name in asked.names or FIGURES:
-        for row in FIGURES[name](asked.small):
+        for row in FIGURES[name](asked.small, asked.device):
+            row = row if asked.device == "cpu" else replace(row, must=None)
             found.append(row)
             print(row.text.rstrip(), flush=True)
     if asked.json:
-        machine = {"processor": platform.processor() or platform.machine(), "small": asked.small}
+        machine = {
+            "processor": platform.processor() or platform.machine(), "small": asked.small,
+            "device": asked.device,
+        }  # fmt: skip
         rows = [asdict(row) for row in found]
         asked.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 

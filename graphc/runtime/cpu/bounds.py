@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graphc.affine import affine
+from graphc.affine import is_inside
 from graphc.dims import Dim, Dimension, Shape
 from graphc.dtypes import int64
 from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.elements import count_of
 from graphc.runtime.cpu.emission import Value, integer
 from graphc.runtime.cpu.math.lanes import Lanes, any_lane, intrinsic
-from graphc.runtime.cpu.routine import Fault
+from graphc.runtime.faults import Fault
 from graphc.scalar import Scalar
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def condition_of(scope: Formulas, part: Scalar) -> Value | None:
     result: Value | None = None
     builder = scope.builder
     for index, size in zip(part.operands, _shape(part), strict=True):
-        if _is_inside(index, size):
+        if is_inside(index, size):
             continue
         value = scope.typed(index, int64)
         limit = size_of(scope, size)
@@ -124,17 +124,3 @@ def _both(scope: Formulas, a: Value, b: Value) -> Value:
     if count is not None:
         a, b = scope.spread(a, count), scope.spread(b, count)
     return scope.builder.and_(a, b)
-
-
-def _is_inside(index: Scalar, size: Dimension) -> bool:
-    """Whether the form of an index shows that it lies below a size."""
-    found = affine(index)
-    if found is None:
-        return False
-    if not found.steps:
-        low = found.constant
-        return isinstance(low, int) and isinstance(size, int) and 0 <= low < size
-    if len(found.steps) > 1 or found.constant != 0:
-        return False
-    ((axis, step),) = found.steps.items()
-    return isinstance(step, int) and step == 1 and bool(axis.extent == size)

@@ -6,11 +6,11 @@ from graphc.graph import Graph
 from graphc.lower import lower
 from graphc.runtime.cpu import roofline
 from graphc.runtime.cpu.generate import compile_kernel
-from graphc.runtime.cpu.numerics import CheckedProgram
 from graphc.runtime.cpu.program import CpuProgram
 from graphc.runtime.cpu.reuse import Reuse
 from graphc.runtime.cpu.target import host
 from graphc.runtime.device import Limits
+from graphc.runtime.numerics import CheckedProgram
 
 
 class CpuDevice:

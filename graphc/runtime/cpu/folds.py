@@ -15,8 +15,9 @@ from graphc.kernel import ARGUMENTS
 from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import Value, integer
 from graphc.runtime.cpu.formula import Formulas, constant, numbers, splat
-from graphc.runtime.cpu.math.lanes import Lanes, where
+from graphc.runtime.cpu.math.lanes import Lanes
 from graphc.runtime.cpu.vector_math import emit
+from graphc.runtime.math.lanes import where
 
 State = list[Value]
 COMBINE = {

@@ -27,16 +27,15 @@ from graphc.dtypes import DType, bool_, float16, float32
 from graphc.kernel import Axis, Store
 from graphc.ops.broadcast import cast_array
 from graphc.runtime.cpu import bounds, ir, loads
-from graphc.runtime.cpu.analysis import Facts, operand_dtype
+from graphc.runtime.cpu.analysis import Facts
 from graphc.runtime.cpu.elements import as_array
 from graphc.runtime.cpu.emission import INTEGER, Value, integer
 from graphc.runtime.cpu.emission import splat as splat_of
 from graphc.runtime.cpu.math.lanes import splat_constant
 from graphc.runtime.cpu.record import Surroundings
 from graphc.runtime.cpu.vector_math import cast, element_of, emit
-from graphc.scalar import COMPARISONS, Scalar
-
-LEAVES = ("number", "position", "extent")
+from graphc.runtime.scopes import LEAVES, PointScope
+from graphc.scalar import COMPARISONS, Scalar, operand_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,10 @@ Where: TypeAlias = Value | Lane
 Reducer: TypeAlias = "Callable[[Formulas, Scalar], Value]"
 
 
-class Formulas:
+class Formulas(PointScope[Value, Where]):
     """Values of formulas at one point; see the module."""
+
+    facts: Facts
 
     def __init__(
         self,
@@ -65,16 +66,12 @@ class Formulas:
         reducer: Reducer | None = None,
         parent: Formulas | None = None,
     ) -> None:
+        super().__init__(facts, point, known, parent)
         self.builder = builder
-        self.facts = facts
         self.record = record
-        self.point = dict(point)
         self.reducer = reducer
-        self.parent = parent
-        self.axes: frozenset[Axis] = frozenset(point) | (parent.axes if parent else frozenset())
         self.pointers: dict[Scalar, Value] = {}
         self.checked: set[tuple[Scalar, int]] = set()
-        self._known: dict[Scalar, Value] = dict(known or {})
         self.vector_axis: Axis | None = parent.vector_axis if parent else None
         self.lane: Lane | None = parent.lane if parent else None
         for axis, where in point.items():
@@ -87,25 +84,7 @@ class Formulas:
             self.builder, self.facts, self.record, point, known, self.reducer, parent=self
         )
 
-    def where(self, axis: Axis) -> Where:
-        """Where an axis stands."""
-        scope: Formulas | None = self
-        while scope is not None:
-            if axis in scope.point:
-                return scope.point[axis]
-            scope = scope.parent
-        raise KeyError(f"{axis} is not bound here")
-
     # ------------------------------------------------------------------ values
-
-    def found(self, formula: Scalar) -> Value | None:
-        """The value that this scope or one around it has, if any."""
-        scope: Formulas | None = self
-        while scope is not None:
-            if formula in scope._known:
-                return scope._known[formula]
-            scope = scope.parent
-        return None
 
     def is_checked(self, index: tuple[Scalar, int]) -> bool:
         """Whether this scope or one around it has looked at an index of a read."""
@@ -113,33 +92,6 @@ class Formulas:
         while scope is not None and index not in scope.checked:
             scope = scope.parent
         return scope is not None
-
-    def value(self, formula: Scalar) -> Value:
-        """The value of a typed formula: a vector if it depends on the vector axis."""
-        stack = [formula]
-        while stack:
-            current = stack[-1]
-            if self.found(current) is not None:
-                stack.pop()
-                continue
-            missing = [
-                part
-                for part in self.facts.needs(current)
-                if part.primitive != "number" and self.found(part) is None
-            ]
-            if missing:
-                stack += reversed(missing)
-            else:
-                self._known[current] = self._emit(stack.pop())
-        return self.found(formula)
-
-    def typed(self, formula: Scalar, dtype: DType) -> Value:
-        """The value of a formula, a number too, in a dtype."""
-        kind = self.facts.kinds[formula]
-        if formula.primitive == "number":
-            return self.constant(formula.value, dtype)
-        assert isinstance(kind, DType)
-        return self.cast(self.value(formula), kind, dtype)
 
     def vector(self, formula: Scalar, dtype: DType) -> Value:
         """The value in all lanes, where this scope has lanes; else as it is."""
@@ -165,9 +117,9 @@ class Formulas:
         """A value of one dtype as another."""
         return cast(self.builder, value, source, target, self.facts.instructions)
 
-    def constant(self, number: Any, dtype: DType) -> Value:
+    def constant(self, value: Any, dtype: DType) -> Value:
         """A number as a scalar of a dtype."""
-        return constant(number, dtype)
+        return constant(value, dtype)
 
     def spread(self, value: Value, count: int) -> Value:
         """A scalar in all lanes; a vector as it is."""

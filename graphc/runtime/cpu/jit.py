@@ -26,8 +26,8 @@ import llvmlite.binding as llvm
 
 from graphc import config
 from graphc.errors import CompileError
+from graphc.runtime.cache import DiskCache, content_key
 from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.cache import DiskCache, content_key
 from graphc.runtime.cpu.target import Target
 
 LEVELS = {"none": 0, "lean": 2, "fast": 2, "full": 3}  # of LLVM's code generator

@@ -15,7 +15,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from graphc import config
-from graphc.runtime.cpu.cache import content_key
+from graphc.runtime.cache import content_key
 from graphc.runtime.cpu.helpers import helpers
 from graphc.runtime.cpu.jit import Library, compile_module
 from graphc.runtime.cpu.routine import NAME, Routine

@@ -14,7 +14,6 @@ from graphc.dims import Dimension
 from graphc.dtypes import DType, int64
 from graphc.kernel import Axis, Store
 from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.analysis import Place
 from graphc.runtime.cpu.bounds import check, condition_of, needed, size_of
 from graphc.runtime.cpu.elements import (
     count_of,
@@ -26,6 +25,7 @@ from graphc.runtime.cpu.elements import (
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, Value, integer, loop
 from graphc.runtime.cpu.math.lanes import Lanes, any_lane, intrinsic
 from graphc.runtime.cpu.record import NOWHERE
+from graphc.runtime.formulas import Place
 from graphc.scalar import Scalar
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from graphc.dims import Dim, Dimension, derived, floordiv, product
 from graphc.dtypes import DType
 from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel
 from graphc.runtime.cpu import loads, nest_tiles
-from graphc.runtime.cpu.analysis import NONE, Facts
+from graphc.runtime.cpu.analysis import Facts
 from graphc.runtime.cpu.elements import memory, vector_of
 from graphc.runtime.cpu.emission import Value, integer, minimum
 from graphc.runtime.cpu.formula import Formulas, Lane
@@ -23,8 +23,10 @@ from graphc.runtime.cpu.nest_scratch import CHUNKS, ROW, shared
 from graphc.runtime.cpu.nest_stages import Job, is_one, jobs, mentioned
 from graphc.runtime.cpu.record import Record
 from graphc.runtime.cpu.reductions import is_window, masks, reduced
-from graphc.runtime.cpu.routine import Needed, Routine, Space
+from graphc.runtime.cpu.routine import Routine, Space
 from graphc.runtime.cpu.target import Target
+from graphc.runtime.faults import Needed
+from graphc.runtime.formulas import NONE
 from graphc.scalar import Scalar
 
 BLOCK = 4_096  # elements of a long row that are a unit; a power of two

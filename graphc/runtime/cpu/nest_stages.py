@@ -15,10 +15,10 @@ from typing import Any
 from graphc.collapse import collapse
 from graphc.dims import Dim, Dimension, derived, floordiv, product
 from graphc.dtypes import DType, float16, float32
-from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, cast, lift, read, reduce, walk
+from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, cast, lift, read, reduce
 from graphc.runtime.cpu.analysis import COSTS, Facts, Span
 from graphc.runtime.cpu.target import Target
-from graphc.scalar import Scalar, apply, select
+from graphc.scalar import Scalar, apply, select, walk
 from graphc.types import TensorType
 
 PART = 32_768  # elements of a reduction that are worth a part of their own

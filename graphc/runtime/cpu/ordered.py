@@ -20,7 +20,7 @@ from graphc.dims import Dimension, derived, floordiv, product
 from graphc.dtypes import DType, int64
 from graphc.kernel import Axis, Buffer, Kernel, Store
 from graphc.runtime.cpu import loads
-from graphc.runtime.cpu.analysis import Facts, place_of
+from graphc.runtime.cpu.analysis import Facts
 from graphc.runtime.cpu.bounds import as_given
 from graphc.runtime.cpu.elements import count_of, kept
 from graphc.runtime.cpu.emission import Value, integer, minimum
@@ -28,8 +28,10 @@ from graphc.runtime.cpu.formula import Formulas, Lane, Where
 from graphc.runtime.cpu.loops import Loop, first, whole
 from graphc.runtime.cpu.record import Record
 from graphc.runtime.cpu.reductions import masks, reduced
-from graphc.runtime.cpu.routine import Fault, Routine
+from graphc.runtime.cpu.routine import Routine
 from graphc.runtime.cpu.target import Target
+from graphc.runtime.faults import Fault
+from graphc.runtime.formulas import NONE, place_of
 from graphc.scalar import Scalar
 
 CHAINS = 8  # that go through the order together, where each point needs the one before it
@@ -45,32 +47,16 @@ def compile_ordered(kernel: Kernel, target: Target) -> list[Routine]:
     return [_Ordered(kernel, target).routine()]
 
 
-class _Facts(Facts):
-    """Facts of formulas that read what is being written: such a read holds for one point only."""
-
-    def __init__(self, kernel: Kernel, target: Target) -> None:
-        self._order = frozenset(kernel.order)
-        self._own = {store.buffer for store in kernel.ordered}
-        super().__init__((f for store in kernel.ordered for f in store.formulas), target)
-
-    def _free(self, part: Scalar) -> frozenset[Axis]:
-        found = super()._free(part)
-        return found | self._order if self.is_own(part) else found
-
-    def is_own(self, part: Scalar) -> bool:
-        """Whether a formula reads what the kernel writes."""
-        return part.primitive == "read" and part.value[0] in self._own
-
-
 class _Ordered:
     """The loops of the ordered stores of one kernel."""
 
     def __init__(self, kernel: Kernel, target: Target) -> None:
         self.kernel, self.stores = kernel, kernel.ordered
-        self.facts = _Facts(kernel, target)
+        formulas = [f for store in self.stores for f in store.formulas]
+        own = [store.buffer for store in self.stores]
+        self.facts = Facts(formulas, target, own=own, order=kernel.order)
         mentioned = {axis for store in self.stores for axis in store.axes()}
         self.axes = [axis for axis in kernel.axes if axis in mentioned]
-        formulas = [f for store in self.stores for f in store.formulas]
         self.parts = list(self.facts.inside(*formulas))
         self.own = [part for part in self.parts if self.facts.is_own(part)]
         self.written = {store: self._written(store) for store in self.stores}
@@ -86,10 +72,8 @@ class _Ordered:
     def _written(self, store: Store) -> Scalar:
         """What a store writes, as if it were read: its address is computed alike."""
         written = Scalar("read", store.index, (store.buffer, None))
-        self.facts.places[written] = place_of(store.index, written)
-        self.facts.free[written] = frozenset[Axis]().union(
-            *(self.facts.free[index] for index in store.index)
-        )
+        self.facts.places[written] = place_of(store.index, store.buffer.type.shape or ())
+        self.facts.free[written] = NONE.union(*(self.facts.free[index] for index in store.index))
         return written
 
     def _buffers(self) -> list[Buffer]:
@@ -277,7 +261,7 @@ class _Ordered:
         builder, written, shape = self.builder, self.written[store], store.buffer.type.shape
         assert shape is not None
         for axis, (index, size) in enumerate(zip(store.index, shape, strict=True)):
-            if not self._is_doubtful(index, size) or scope.is_checked((written, axis)):
+            if not self.facts.is_doubtful(index, size) or scope.is_checked((written, axis)):
                 continue
             if not self.facts.free[index] <= scope.axes:
                 continue
@@ -288,16 +272,6 @@ class _Ordered:
             with builder.if_then(bad, likely=False):
                 fault = Fault(f"index {{}} is out of range for axis {axis} of size {{}}", size)
                 self.record.fail(builder, fault, as_given(builder, index, value, limit))
-
-    def _is_doubtful(self, index: Scalar, size: Dimension) -> bool:
-        """Whether an index is data, or a number that a size may not reach."""
-        if index in self.facts.data:
-            return True
-        if self.facts.free[index]:
-            return False
-        found = affine(index)
-        place = None if found is None else found.constant
-        return not (isinstance(place, int) and isinstance(size, int) and 0 <= place < size)
 
     # ------------------------------------------------------------------ sizes
 

@@ -23,17 +23,9 @@ from graphc.runtime.cpu.contraction import AXES, NAMES, PLAIN
 from graphc.runtime.cpu.driver_library import contraction_library, tile_shape
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, Value, advance, declare, integer
 from graphc.runtime.cpu.products_store import TileStore
-from graphc.runtime.cpu.routine import (
-    FIRST,
-    GRAIN,
-    NAME,
-    SHARE,
-    TABLE,
-    WORKSPACE,
-    Fault,
-    Routine,
-)
+from graphc.runtime.cpu.routine import FIRST, GRAIN, NAME, SHARE, TABLE, WORKSPACE, Routine
 from graphc.runtime.cpu.target import Target
+from graphc.runtime.faults import Fault
 
 STARTS = ("a_first", "b_first")
 

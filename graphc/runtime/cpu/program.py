@@ -16,7 +16,6 @@ from graphc.graph import Node
 from graphc.plan import Branch, Call, Host, Loop, Plan, all_steps
 from graphc.runtime.cpu.binding import Arenas
 from graphc.runtime.cpu.context import Context, peak
-from graphc.runtime.cpu.leases import Leases
 from graphc.runtime.cpu.parts import parts_of
 from graphc.runtime.cpu.recipe import Recipe
 from graphc.runtime.cpu.residence import Residence
@@ -25,6 +24,7 @@ from graphc.runtime.cpu.steps import Run, fault
 from graphc.runtime.cpu.target import Target
 from graphc.runtime.cpu.threads import pool
 from graphc.runtime.device import Environment
+from graphc.runtime.leases import Leases
 from graphc.runtime.memory import Peak
 
 MOST_IDLE = 16  # light contexts of an idle program; of heavy ones it keeps one

@@ -13,7 +13,8 @@ from graphc.dims import Dim, Dimension
 from graphc.kernel import Buffer
 from graphc.runtime.cpu import ir
 from graphc.runtime.cpu.emission import INTEGER, POINTER, VOID, Value, declare, fetch, integer
-from graphc.runtime.cpu.routine import FAULT, FIRST, GRAIN, NAME, SHARE, TABLE, WORKSPACE, Fault
+from graphc.runtime.cpu.routine import FAULT, FIRST, GRAIN, NAME, SHARE, TABLE, WORKSPACE
+from graphc.runtime.faults import Fault
 
 NOWHERE = 2048  # bytes that may be read in place of what is not there: the widest vector
 

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from graphc.dims import Dimension
 from graphc.kernel import Buffer, Kernel
+from graphc.runtime.faults import Fault, Needed
 
 NAME = "routine"
 TABLE, FAULT, WORKSPACE, SHARE, GRAIN, FIRST = range(6)  # the words of a record
@@ -48,20 +49,6 @@ class Space(NamedTuple):
 
     bytes: Dimension
     chunks: int
-
-
-class Fault(NamedTuple):
-    """What a routine may find wrong: a rule with `{}` for the offending index, and for the size."""
-
-    rule: str
-    size: Dimension = 0
-
-
-class Needed(NamedTuple):
-    """Sizes whose product must not be zero: what an extremum without initial value reduces."""
-
-    extents: tuple[Dimension, ...]
-    rule: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from graphc.control import ENDLESS
 from graphc.dims import product
-from graphc.kernel import Buffer, Kernel, Store, walk
-from graphc.plan import Call, Loop, Rows
+from graphc.kernel import Buffer, Kernel
+from graphc.plan import Loop, Rows
 from graphc.runtime.cpu.analysis import Facts
 from graphc.runtime.cpu.elements import kept, loaded, memory
 from graphc.runtime.cpu.emission import INTEGER, Value, clear, integer
@@ -21,51 +21,34 @@ from graphc.runtime.cpu.record import Record
 from graphc.runtime.cpu.routine import Routine
 from graphc.runtime.cpu.target import Target
 from graphc.runtime.memory import shape_of
-from graphc.scalar import Scalar
+from graphc.runtime.whole_loops import Whole, whole
+from graphc.scalar import walk
 
 LONG = 2**32  # steps: how many a loop without a length is taken for
 UNROLLED = 8  # steps as one, where LLVM can tell how many there will be
-MOST = 200  # formulas of a step: more are better compiled apart, and shared
 
 
 def compile_scalar_loop(loop: Loop, target: Target) -> Routine | None:
     """The routine of a loop."""
-    kernels = [step.kernel for step in loop.steps if isinstance(step, Call)]
-    if len(kernels) < len(loop.steps) or not _is_scalar(loop, kernels):
+    found = whole(loop)
+    if found is None or found.kernel.axes:
         return None
-    lines = dict.fromkeys(line for kernel in kernels for line in kernel.lines)
-    named = Kernel("loop", (), (), tuple(lines) or (loop.node.where,))
-    return _ScalarLoop(loop, kernels, target).routine(named)
-
-
-def _is_scalar(loop: Loop, kernels: Sequence[Kernel]) -> bool:
-    """Whether all that moves, and all that is stored, is single elements."""
-    moving = set(loop.moving())
-    stores = [store for kernel in kernels for store in kernel.stores]
-    if any(kernel.axes or kernel.order for kernel in kernels):
-        return False
-    if any(b.type.shape != () for b in (*moving, *(store.buffer for store in stores))):
-        return False
-    inside = {store.buffer for store in stores} | moving
-    if any(state.after not in inside for state in loop.states):
-        return False
-    parts = list(walk(*(f for store in stores for f in store.formulas)))
-    return len(parts) <= MOST and all(part.primitive != "reduce" for part in parts)
+    if any(part.primitive == "reduce" for part in found.kernel.formulas()):
+        return None
+    named = Kernel("loop", (), (), found.kernel.lines)
+    return _ScalarLoop(found, target).routine(named)
 
 
 class _ScalarLoop:
     """The emission of one loop."""
 
-    def __init__(self, loop: Loop, kernels: Sequence[Kernel], target: Target) -> None:
-        self.loop, self.target = loop, target
-        self.stores = [store for kernel in kernels for store in kernel.stores]
+    def __init__(self, found: Whole, target: Target) -> None:
+        self.whole, self.loop, self.target = found, found.loop, target
+        self.stores, self.rows, loop = found.kernel.stores, found.rows, found.loop
         formulas = [f for store in self.stores for f in store.formulas]
-        self.facts = Facts(formulas, target)
-        moving = set(loop.moving())
-        read = [part.value[0] for part in walk(*formulas) if part.primitive == "read"]
-        made = {store.buffer for store in self.stores}
-        self.captured = [b for b in dict.fromkeys(read) if b not in moving and b not in made]
-        self.rows = list(dict.fromkeys([*loop.writes, *(rows for _, rows in loop.histories)]))
+        self.facts = Facts(formulas, target, own=found.registers, order=[found.step])
+        self.reads = [part for part in walk(*formulas) if part.primitive == "read"]
+        self.captured = found.reads()
         reads, writes = loop.outer()
         self.record = Record(list(dict.fromkeys([*reads, *self.captured, *writes])))
         self.writes = frozenset(writes)
@@ -75,7 +58,9 @@ class _ScalarLoop:
         """Emit the code."""
         builder, loop = self.builder, self.loop
         states = [self.element(state.initial) for state in loop.states]
-        self.known = {b: self.element(b) for b in self.captured if b.type.shape == ()}
+        read = {part.value[0] for part in self.reads}
+        numbers = [b for b in self.captured if b.type.shape == () and b in read]
+        self.known = {buffer: self.element(buffer) for buffer in numbers}
         if loop.count is not None:
             self.clear()
         for number, rows in loop.histories:
@@ -124,23 +109,13 @@ class _ScalarLoop:
         index = self.place(loop.index, count)
         known: dict[Buffer, Value] = {**self.known, loop.index.row: index}
         known |= {s.before: value for s, value in zip(loop.states, carried, strict=True)}
-        for rows in loop.reads:
-            known[rows.row] = self.element(rows.of, self.place(rows, count))
-        scope = Formulas(builder, self.facts, self.record, {})
-        for store in self.stores:
-            scope = scope.inner({}, self.reads(store, known))
-            known[store.buffer] = scope.stored(store)
+        values = {part: known[part.value[0]] for part in self.reads if part.value[0] in known}
+        point = {self.whole.step: count}
+        scope = Formulas(builder, self.facts, self.record, point, values)
+        made = {store.buffer: scope.stored(store) for store in self.stores}
         for rows in self.rows:
-            self.write(rows, count, known[rows.row])
-        return [known[state.after] for state in loop.states]
-
-    def reads(self, store: Store, known: dict[Buffer, Value]) -> dict[Scalar, Value]:
-        """The values of a formula's reads that are in registers."""
-        found = {}
-        for part in walk(*store.formulas):
-            if part.primitive == "read" and part.value[0] in known:
-                found[part] = known[part.value[0]]
-        return found
+            self.write(rows, count, made[rows.row])
+        return [made[state.after] for state in loop.states]
 
     def place(self, rows: Rows, count: Value) -> Value:
         """The row of a step; of the index, its number."""

@@ -16,14 +16,14 @@ from graphc.dtypes import Array
 from graphc.errors import NumericsError, ShapeError
 from graphc.kernel import Buffer
 from graphc.plan import Branch, Host, unmet
-from graphc.runtime.cpu.accounts import Accounts
+from graphc.runtime.accounts import Accounts
 from graphc.runtime.cpu.binding import out_of_memory
 from graphc.runtime.cpu.context import Context
-from graphc.runtime.cpu.leases import Leases
 from graphc.runtime.cpu.parts import Native, touched
 from graphc.runtime.cpu.recipe import dimension_values
 from graphc.runtime.cpu.walker import BEGIN, END, FAULT, FOUND, INDEX
 from graphc.runtime.device import Environment, Note
+from graphc.runtime.leases import Leases
 from graphc.runtime.memory import byte_count
 from graphc.runtime.reference.device import apply_oracle
 

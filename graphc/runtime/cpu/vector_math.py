@@ -19,27 +19,22 @@ from typing import Any, TypeAlias
 
 from graphc.dtypes import DType
 from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.math import (
-    error_function,
-    exponential,
-    inverse_trigonometric,
-    logarithmic,
-    power,
-    quotients,
-    trigonometric,
-)
+from graphc.runtime.cpu.math import integers
 from graphc.runtime.cpu.math.casts import cast, element_of
-from graphc.runtime.cpu.math.lanes import PLAIN, Instructions, Lanes, copysign, where
+from graphc.runtime.cpu.math.lanes import PLAIN, Instructions, Lanes
+from graphc.runtime.cpu.math.special import Special
+from graphc.runtime.math.functions import ELEMENTARY, FUNCTIONS
+from graphc.runtime.math.lanes import copysign, where
 
 __all__ = ["EMITTERS", "PLAIN", "Instructions", "cast", "element_of", "emit"]
 
-Emitter: TypeAlias = Callable[..., Lanes]
+Emitter: TypeAlias = Callable[..., Any]
 
 
-def _special(function: Callable[..., Lanes]) -> Emitter:
+def _special(function: Callable[..., Any]) -> Emitter:
     """A function of float32 and float64."""
 
-    def emitter(dtype: DType, *operands: Lanes) -> Lanes:
+    def emitter(dtype: DType, *operands: Lanes) -> Any:
         if not dtype.is_float:
             raise TypeError(
                 f"{function.__name__} is computed in float32 and float64, not in {dtype}"
@@ -82,22 +77,22 @@ def _absolute(dtype: DType, x: Lanes) -> Lanes:
     return x if dtype.kind in "bu" else abs(x)
 
 
-def _floor_divide(dtype: DType, x: Lanes, y: Lanes) -> Lanes:
+def _floor_divide(dtype: DType, x: Lanes, y: Lanes) -> Any:
     if dtype.is_float:
-        return _special(quotients.floor_divide)(dtype, x, y)
-    return quotients.integer_divide(x, y, dtype.kind == "i")[0]
+        return _special(FUNCTIONS["floor_divide"])(dtype, x, y)
+    return integers.integer_divide(x, y, dtype.kind == "i")[0]
 
 
-def _remainder(dtype: DType, x: Lanes, y: Lanes) -> Lanes:
+def _remainder(dtype: DType, x: Lanes, y: Lanes) -> Any:
     if dtype.is_float:
-        return _special(quotients.remainder)(dtype, x, y)
-    return quotients.integer_divide(x, y, dtype.kind == "i")[1]
+        return _special(FUNCTIONS["remainder"])(dtype, x, y)
+    return integers.integer_divide(x, y, dtype.kind == "i")[1]
 
 
-def _power(dtype: DType, x: Lanes, y: Lanes) -> Lanes:
+def _power(dtype: DType, x: Lanes, y: Lanes) -> Any:
     if dtype.is_float:
-        return _special(power.power)(dtype, x, y)
-    return power.integer_power(x, y, dtype.kind == "i")
+        return _special(FUNCTIONS["power"])(dtype, x, y)
+    return integers.integer_power(x, y, dtype.kind == "i")
 
 
 def _compare(sign: str) -> Callable[[DType, Lanes, Lanes], Lanes]:
@@ -154,19 +149,7 @@ EMITTERS: dict[str, Emitter] = {
     "trunc": _rounding("trunc"),
     "rint": _rounding("roundeven"),
     "sqrt": _special(_square_root),
-    "exp": _special(exponential.exponential),
-    "expm1": _special(exponential.expm1),
-    "log": _special(logarithmic.logarithm),
-    "log1p": _special(logarithmic.log1p),
-    "sin": _special(trigonometric.sin),
-    "cos": _special(trigonometric.cos),
-    "tan": _special(trigonometric.tan),
-    "arcsin": _special(inverse_trigonometric.arcsin),
-    "arccos": _special(inverse_trigonometric.arccos),
-    "arctan": _special(inverse_trigonometric.arctan),
-    "arctan2": _special(inverse_trigonometric.arctan2),
-    "tanh": _special(exponential.tanh),
-    "erf": _special(error_function.erf),
+    **{name: _special(FUNCTIONS[name]) for name in ELEMENTARY},
     "less": _compare("<"),
     "less_equal": _compare("<="),
     "equal": _compare("=="),
@@ -193,5 +176,5 @@ def emit(
     """
     if dtype.is_float and dtype.bits == 16 and primitive != "select":
         raise TypeError(f"{primitive} of float16 is computed in float32: cast its operands")
-    lanes = [Lanes(builder, operand, instructions) for operand in operands]
+    lanes = [Special(builder, operand, instructions) for operand in operands]
     return EMITTERS[primitive](dtype, *lanes).value

@@ -17,9 +17,9 @@ import numpy as np
 
 from graphc.dims import Symbol, evaluate
 from graphc.dtypes import Array
-from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, walk
+from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store
 from graphc.ops.broadcast import cast_array
-from graphc.scalar import PRIMITIVES, Scalar
+from graphc.scalar import PRIMITIVES, Scalar, walk
 
 REDUCERS: dict[str, Any] = {
     "sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all,

@@ -10,7 +10,7 @@ lies in one arena, or, where that is more than the device gives in one piece, ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,25 @@ from graphc.dtypes import Array
 from graphc.errors import DeviceError, ShapeError
 from graphc.kernel import Buffer
 from graphc.runtime.memory import layout
-from graphc.runtime.opencl.memory import Live, Memory, Place, exhausted, fetch, write
+from graphc.runtime.opencl.live import live
+from graphc.runtime.opencl.memory import (
+    NOWHERE,
+    Live,
+    Memory,
+    Place,
+    Staging,
+    exhausted,
+    fetch,
+    write,
+)
 from graphc.runtime.opencl.recipe import Recipe
 from graphc.runtime.opencl.routine import CELL
 from graphc.runtime.sizes import MOST
 
 opencl = lazy.Module("pyopencl")
+MOST_STAGED = 2**26  # bytes of an array that passes at once: what is locked cannot be swapped
+LARGE = 2**18  # bytes of a result that is worth memory of its own
 SLACK = 1.25  # of an arena that has grown before
-NOWHERE = Place(None, 0)
 
 
 class Ready:
@@ -65,11 +76,20 @@ class Context:
         self.snapshot: Any = None  # the variables of the last run
         self._arena: tuple[Any, int] = (None, 0)
         self._own: dict[int, tuple[Any, int]] = {}  # memory of single slots, and its bytes
+        self._staged: dict[Hashable, Staging] = {}
+        self.refused: dict[int, str] = {}  # launches that no run may come to, with the reasons
         self.cell = np.zeros(CELL, np.int32)
-        self._cell = Place(memory.allocate(self.cell.nbytes), 0)
-        write(self.queue, self._cell, self.cell, wait=True)
-        for buffer, array in recipe.constants.items():
-            self.place(recipe.slots[buffer], Place(memory.copy(self.queue, array), 0))
+        self.results = recipe.apart()
+        self.direct: Sequence[int] = ()  # slots of results that are computed where they leave
+        self.outputs = 0  # bytes of all results
+        try:
+            self._cell = Place(memory.allocate(self.cell.nbytes), 0)
+            write(self.queue, self._cell, self.cell, wait=True)
+            for buffer, array in recipe.constants.items():
+                self.place(recipe.slots[buffer], Place(memory.copy(self.queue, array), 0))
+        except MemoryError as error:
+            given = [Live(b.name, a.nbytes, "a constant") for b, a in recipe.constants.items()]
+            raise exhausted(error, memory.capabilities.name, given) from None
 
     # ------------------------------------------------------------------ places
 
@@ -134,18 +154,12 @@ class Context:
 
     def exhausted(self, error: MemoryError) -> DeviceError:
         """The error of a binding without memory; the next one begins anew."""
-        values, recipe = self.values, self.recipe
-        live = [
-            Live(
-                buffers[0].name, values[recipe.bytes[buffers[0]]], recipe.lines.get(buffers[0], ())
-            )
-            for buffers in [*(s.buffers for s in recipe.storages), *([b] for b in recipe.given)]
-        ]
-        count = len(recipe.storages)  # variables that stay here stay
+        found, count = live(self.recipe, self.values), len(self.recipe.storages)
+        # Variables that stay here stay.
         self._own = {slot: own for slot, own in self._own.items() if slot >= count}
         self.places = [NOWHERE] * count + self.places[count:]
         self._arena, self.key, self.sizes = (None, 0), None, None
-        return exhausted(error, self.memory.capabilities.name, live)
+        return exhausted(error, self.memory.capabilities.name, found)
 
     def _check(self) -> None:
         values, recipe = self.values, self.recipe
@@ -153,9 +167,13 @@ class Context:
             error = demand.refused(values[left], values[right])
             if error is not None:
                 raise error
+        self.refused = {}
         for number, extents, rule in recipe.needs:
             if self._is_run(number) and any(values[n] == 0 for n in extents):
-                raise ShapeError(recipe.launches[number].placed.kernel.failure(rule))
+                text = recipe.launches[number].placed.kernel.failure(rule)
+                if number not in recipe.inner:
+                    raise ShapeError(text)
+                self.refused[number] = text
         total = sum(self.size(s.buffers[0]) for s in recipe.storages if s.kept)
         if total > MOST:
             raise DeviceError("run: out of memory: more than 2**62 bytes were asked for")
@@ -168,8 +186,13 @@ class Context:
 
     def _place_storages(self) -> None:
         recipe, inner = self.recipe, []
+        self._demand()
+        self.direct = self._set_apart()
         for slot, storage in enumerate(recipe.storages):
-            if storage.kept:
+            if slot in self.direct:
+                self._own.pop(slot, None)
+                self.places[slot] = NOWHERE
+            elif storage.kept:
                 self.own(slot, self.size(storage.buffers[0]))
             else:
                 inner.append(slot)
@@ -177,7 +200,6 @@ class Context:
         firsts = [recipe.storages[slot].first for slot in inner]
         lasts = [recipe.storages[slot].last for slot in inner]
         found = layout(firsts, lasts, sizes)
-        self._demand(found.total)
         if found.total > self.memory.capabilities.allocation_limit:
             self._arena = None, 0
             for slot, size in zip(inner, sizes, strict=True):
@@ -185,13 +207,22 @@ class Context:
             return
         arena = self._grown(found.total)
         for slot, offset in zip(inner, found.offsets.tolist(), strict=True):
+            self._own.pop(slot, None)
             self.place(slot, Place(arena, offset))
 
-    def _demand(self, total: int) -> None:
-        """A MemoryError where a run needs more than the whole device has."""
+    def _set_apart(self) -> list[int]:
+        """The slots of results that are computed where they leave."""
+        self.outputs = 5 * sum(self.size(b) for b in self.recipe.plan.roots) // 4
+        if not self.memory.capabilities.unified:
+            return []
+        return [slot for slot, buffer in self.results.items() if self.size(buffer) >= LARGE]
+
+    def _demand(self) -> None:
+        """A MemoryError where a run needs more at once than the whole device has."""
         have = self.memory.capabilities.global_memory
-        if have and total > have:
-            raise MemoryError(f"{total:,} bytes were asked for, and it has {have:,} in all")
+        total = sum(each.bytes for each in live(self.recipe, self.values)) if have else 0
+        if total > have:
+            raise MemoryError(f"{total:,} bytes are needed at once, and it has {have:,} in all")
 
     def _grown(self, total: int) -> Any:
         memory, have = self._arena
@@ -222,6 +253,28 @@ class Context:
         if routine.faults:
             ready.kernel.set_arg(argument, self._cell.memory)
             ready.set(argument + 1, np.int32(number))
+
+    def staged(self, key: Hashable, array: Array) -> Array | None:
+        """Memory through which a feed or a result passes; None where that would be no quicker."""
+        size = array.nbytes
+        if self.memory.capabilities.unified or not LARGE <= size <= MOST_STAGED:
+            return None
+        staging = self._staged.get(key)
+        if staging is None or not staging.holds(size):
+            self._staged.pop(key, None)
+            try:
+                staging = self._staged[key] = Staging(self.memory, self.queue, size)
+            except opencl.Error:
+                return None
+        return staging.like(array)
+
+    def close(self) -> None:
+        """Let go of all memory. No run follows."""
+        self.places = [NOWHERE] * self.recipe.count
+        self._own.clear()
+        self._staged.clear()
+        self._cell = NOWHERE
+        self._arena, self.key, self.sizes, self.snapshot = (None, 0), None, None, None
 
     # ------------------------------------------------------------------ faults
 

@@ -8,12 +8,13 @@ from graphc import lazy
 from graphc.graph import Graph
 from graphc.lower import lower
 from graphc.runtime.device import Limits
+from graphc.runtime.numerics import CheckedProgram
 from graphc.runtime.opencl.building import Builder
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.generate import Generator
 from graphc.runtime.opencl.memory import Memory
 from graphc.runtime.opencl.platforms import choose
-from graphc.runtime.opencl.program import CheckedProgram, OpenclProgram
+from graphc.runtime.opencl.program import OpenclProgram
 from graphc.runtime.opencl.selftest import admit
 from graphc.runtime.opencl.tuning import Tuning
 
@@ -37,6 +38,10 @@ class OpenclDevice:
         plan, targets = lower(graph), [variable.node for variable, _ in graph.updates]
         program = OpenclProgram(plan, self._generate, self._builder, self.memory, check, targets)
         return program if check is None else CheckedProgram(graph, program)
+
+    def close(self) -> None:
+        """Free all memory on the device. No run follows."""
+        self.memory.close()
 
     def limits(self) -> Limits | None:
         """None: a driver does not say what its device does at most."""

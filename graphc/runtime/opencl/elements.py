@@ -47,6 +47,11 @@ def register(dtype: DType) -> str:
     return "float" if dtype is float16 else MEMORY[dtype.name]
 
 
+def array_of(kind: str, name: str, size: int) -> str:
+    """The declaration of an array; aligned, or PoCL 3.1 loses bytes that are written one by one."""
+    return f"{kind} {name}[{size}] __attribute__((aligned(64)));"
+
+
 def unsigned(dtype: DType) -> str:
     """The unsigned C type of as many bits as an integer dtype."""
     return "uint" if dtype is bool_ else MEMORY[f"uint{dtype.bits}"]

@@ -10,19 +10,23 @@ first, with `prepare`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from graphc.affine import affine
+from graphc.affine import is_inside
 from graphc.dims import Dim, Dimension
 from graphc.dtypes import DType, bool_, float16, float32, int64
 from graphc.kernel import Axis, Buffer, Store
+from graphc.runtime.faults import Fault
+from graphc.runtime.formulas import Place, place_of
 from graphc.runtime.opencl import primitives
+from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.elements import HALF_HELPER, cast, number, register
-from graphc.runtime.opencl.facts import Facts, Place, operand_dtype, place_of
-from graphc.runtime.opencl.routine import FAULT_HELPER, Fault, memory
-from graphc.scalar import COMPARISONS, Scalar
+from graphc.runtime.opencl.facts import Facts
+from graphc.runtime.opencl.functions import Functions
+from graphc.runtime.opencl.routine import FAULT_HELPER, memory
+from graphc.runtime.scopes import LEAVES, PointScope
+from graphc.scalar import COMPARISONS, Scalar, operand_dtype
 
-LEAVES = ("number", "position", "extent")
 KEEP_HALF = frozenset((
     "negative", "absolute", "copysign", "minimum", "maximum", "floor", "ceil", "trunc", "rint",
     "select", *COMPARISONS,
@@ -33,9 +37,9 @@ Reducer: TypeAlias = "Callable[[Scope, Scalar], str]"
 class Code:
     """What the text of one routine takes: arguments, helpers, faults, names of variables."""
 
-    def __init__(self, fused: bool) -> None:
-        """`fused`: the device has a quick `fma`."""
-        self.fused = fused
+    def __init__(self, capabilities: Capabilities) -> None:
+        self.fused = capabilities.fused  # there is a quick `fma`
+        self.functions = Functions.of(capabilities)
         self.buffers: dict[Buffer, str] = {}
         self.sizes: dict[Dim, str] = {}
         self.helpers: dict[str, None] = {}
@@ -77,8 +81,10 @@ class Code:
         return "\n".join([f"({self.arguments()}) {{", *starts, *lines, "}\n"])
 
 
-class Scope:
+class Scope(PointScope[str, str]):
     """Values of formulas at one point; see the module."""
+
+    facts: Facts
 
     def __init__(
         self,
@@ -88,13 +94,10 @@ class Scope:
         reducer: Reducer | None = None,
         parent: Scope | None = None,
     ) -> None:
-        self.code, self.facts, self.reducer, self.parent = code, facts, reducer, parent
-        self.point = dict(point)
-        self.axes: frozenset[Axis] = frozenset(point) | (parent.axes if parent else frozenset())
+        super().__init__(facts, point, parent=parent)
+        self.code, self.reducer = code, reducer
         self.lines: list[str] = []
         self._indent: int = parent._indent + 1 if parent else 1
-        self._known: dict[Scalar, str] = {}
-        self._checked: set[tuple[Scalar, int]] = set()
 
     def inner(self, point: Mapping[Axis, str]) -> Scope:
         """The scope inside a loop that binds more axes; `close` puts its lines here."""
@@ -122,58 +125,15 @@ class Scope:
         self.line(f"const {register(dtype)} {name} = {text};")
         return name
 
-    def where(self, axis: Axis) -> str:
-        """Where an axis stands."""
-        scope: Scope | None = self
-        while scope is not None:
-            if axis in scope.point:
-                return scope.point[axis]
-            scope = scope.parent
-        raise KeyError(f"{axis} is not bound here")
-
     # ------------------------------------------------------------------ values
 
-    def found(self, formula: Scalar) -> str | None:
-        """The value that this scope or one around it has, if any."""
-        scope: Scope | None = self
-        while scope is not None:
-            if formula in scope._known:
-                return scope._known[formula]
-            scope = scope.parent
-        return None
+    def constant(self, value: Any, dtype: DType) -> str:
+        """A number as a literal of a dtype."""
+        return number(value, dtype)
 
-    def know(self, formula: Scalar, name: str) -> None:
-        """Let a formula have this value here."""
-        self._known[formula] = name
-
-    def value(self, formula: Scalar) -> str:
-        """The name of the value of a formula that has a dtype."""
-        stack = [formula]
-        while stack:
-            current = stack[-1]
-            if self.found(current) is not None:
-                stack.pop()
-                continue
-            missing = [
-                part
-                for part in self.facts.needs(current)
-                if part.primitive != "number" and self.found(part) is None
-            ]
-            if missing:
-                stack += reversed(missing)
-            else:
-                self._known[current] = self._emit(stack.pop())
-        found = self.found(formula)
-        assert found is not None
-        return found
-
-    def typed(self, formula: Scalar, dtype: DType) -> str:
-        """The value of a formula, a number too, in a dtype."""
-        if formula.primitive == "number":
-            return number(formula.value, dtype)
-        kind = self.facts.kinds[formula]
-        assert isinstance(kind, DType)
-        return cast(self.value(formula), kind, dtype, self.code.helpers)
+    def cast(self, value: str, source: DType, target: DType) -> str:
+        """A value of one dtype as another."""
+        return cast(value, source, target, self.code.helpers)
 
     def prepare(self, formulas: Iterable[Scalar]) -> None:
         """Evaluate what these formulas need and this scope can give, before a loop inside it."""
@@ -208,7 +168,11 @@ class Scope:
         values = [self.typed(x, dtype) for x in part.operands[picks:]]
         if picks:
             values.insert(0, self.typed(part.operands[0], bool_))
-        text = primitives.emit(part.primitive, computed, values, self.code.helpers)
+        code = self.code
+        if code.functions.has(part.primitive, computed):
+            text = code.functions.call(part.primitive, computed, values, code.helpers)
+        else:
+            text = primitives.emit(part.primitive, computed, values, code.helpers)
         if dtype is float16 and part.primitive not in KEEP_HALF:
             self.code.helpers[HALF_HELPER] = None
             return f"graphc_half({text})"
@@ -259,15 +223,10 @@ class Scope:
         for axis, (index, size) in enumerate(zip(part.operands, shape, strict=True)):
             doubtful = index in facts.data or not facts.free[index]
             given = doubtful and any(index is term for term, _ in place.terms)
-            if given or (part.value[0] in self.code.written and self.is_doubtful(index, size)):
+            written = part.value[0] in self.code.written
+            if given or (written and facts.is_doubtful(index, size)):
                 found.append(self.check(index, axis, size, conditions))
         return found
-
-    def is_doubtful(self, index: Scalar, size: Dimension) -> bool:
-        """Whether an index is data, or a number that a size may not reach."""
-        if index in self.facts.data:
-            return True
-        return not self.facts.free[index] and not is_inside(index, size)
 
     def check(self, index: Scalar, axis: int, size: Dimension, conditions: list[str]) -> str:
         """The name of whether an index is in range; where it is not, a fault is noted."""
@@ -302,7 +261,7 @@ class Scope:
         assert shape is not None
         place, conditions = place_of(store.index, shape), []
         for axis, (index, size) in enumerate(zip(store.index, shape, strict=True)):
-            if self.is_doubtful(index, size):
+            if self.facts.is_doubtful(index, size):
                 conditions.append(self.check(index, axis, size, []))
         name, offset = self.code.buffer(store.buffer), self.offset(place)
         text = f"{name}[{offset}] = {value};"
@@ -320,17 +279,3 @@ def load(name: str, offset: str, dtype: DType) -> str:
 
 def _is_zero(size: Dimension) -> bool:
     return isinstance(size, int) and size == 0
-
-
-def is_inside(index: Scalar, size: Dimension) -> bool:
-    """Whether the form of an index shows that it lies below a size."""
-    found = affine(index)
-    if found is None:
-        return False
-    if not found.steps:
-        low = found.constant
-        return isinstance(low, int) and isinstance(size, int) and 0 <= low < size
-    if len(found.steps) > 1 or found.constant != 0:
-        return False
-    ((axis, step),) = found.steps.items()
-    return isinstance(step, int) and step == 1 and bool(axis.extent == size)

@@ -15,12 +15,15 @@ from graphc.collapse import collapse
 from graphc.dtypes import DType, float64
 from graphc.errors import DeviceError
 from graphc.kernel import Buffer, Kernel, kinds_of
-from graphc.runtime.opencl import rows, strips, tiles
+from graphc.plan import Call, Loop
+from graphc.runtime.opencl import clusters, rows, strips, tiles
 from graphc.runtime.opencl.capabilities import Capabilities
+from graphc.runtime.opencl.loops import compile_loop
+from graphc.runtime.opencl.ordered import compile_ordered
 from graphc.runtime.opencl.products import apart
 from graphc.runtime.opencl.reductions import sections
 from graphc.runtime.opencl.routine import Routine
-from graphc.runtime.opencl.source import in_order, needs, points
+from graphc.runtime.opencl.source import needs, points
 from graphc.runtime.opencl.stages import Stage, stages
 from graphc.runtime.opencl.terms import stored_terms
 from graphc.runtime.sharing import shareable
@@ -58,7 +61,7 @@ def compile_kernel(
     demand(kernel, capabilities)
     if kernel.ordered:
         before = compile_kernel(kernel.before, capabilities, tuned) if kernel.first else []
-        return [*before, in_order(collapse(kernel), capabilities)]
+        return [*before, compile_ordered(collapse(kernel), capabilities)]
     whole = collapse(kernel)
     steps = apart(whole, capabilities)
     if len(steps) > 1:
@@ -66,6 +69,9 @@ def compile_kernel(
     found = tiles.match(whole, capabilities, tuned)
     if found is not None:
         return [found]
+    found = clusters.match(whole, capabilities)
+    if found is not None:
+        return [replace(found, needs=needs(whole))]
     parts = [
         part
         for stage in stages(whole, capabilities.type == "cpu")
@@ -123,6 +129,17 @@ class Generator:
             self._known.pop(next(iter(self._known)), None)
         self._known[key] = buffers, made
         return made
+
+    def loop(self, loop: Loop) -> Placed | None:
+        """The routine of a whole loop; None where the host walks it."""
+        for step in loop.steps:
+            if isinstance(step, Call):
+                demand(step.kernel, self._capabilities)
+        routine = compile_loop(loop, self._capabilities)
+        if routine is None:
+            return None
+        writes = tuple([buffer for buffer in routine.buffers if buffer in routine.writes])
+        return Placed(routine, routine.kernel, routine.buffers, routine.reads, writes, ())
 
 
 def _placed(routine: Routine, kernel: Kernel) -> Placed:

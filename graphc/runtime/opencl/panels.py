@@ -210,6 +210,7 @@ class PanelText:
         yield "for (int i = 0; i < rows; i++) {"
         yield from ("  " + line for line in self.form.place_lines("first_row + i"))
         yield from epilogue.row
+        yield f"#pragma clang loop vectorize(enable) vectorize_width({self.panels.lanes})"
         yield "  for (int j = 0; j < columns; j++) {"
         yield "    const long at_column = first_column + j;"
         yield f"    const {self.real} total = sums[i * {self.panels.tile_columns} + j];"

@@ -6,6 +6,7 @@ float16: that is computed in float32). Leaves: an expression, and the functions 
 Signed integers wrap, which C leaves open, so they are computed unsigned. OpenCL's own functions are
 used where the specification bounds their error and C99 says what they do at infinities, NaN and
 zeros; what it leaves to the driver (division by 0, shifts by the width, NaN in fmin) stands here.
+On CPUs, `functions.py` has what takes their place.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ FUNCTIONS = {
     "remainder": "fmod", "floor_divide": "fmod", "power": "pow", "exp": "exp", "expm1": "expm1",
     "log": "log", "log1p": "log1p", "sin": "sin", "cos": "cos", "tan": "tan", "arcsin": "asin",
     "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "tanh": "tanh", "erf": "erf",
-}  # fmt: skip  # of floats: OpenCL's, which exist for vectors too
+}  # fmt: skip  # of floats: OpenCL's
 SIGNED_HELPERS = {
     "floor_divide": """\
 inline T NAME(T x, T y) {
@@ -108,7 +109,7 @@ def _helper(name: str) -> Emitter:
         if dtype.is_float:
             if name in FINISHING:
                 called = f"{FUNCTIONS[name]}({', '.join(operands)})"
-                return finished(name, dtype, operands, called, helpers)
+                return _called(name, FINISHING[name], dtype, [*operands, called], helpers)
             text, bits = FLOAT_HELPERS[name], "uint" if dtype.bits == 32 else "ulong"
             text = text.replace("AS_U", f"as_{bits}").replace("AS_T", f"as_{register(dtype)}")
         else:
@@ -116,13 +117,6 @@ def _helper(name: str) -> Emitter:
         return _called(name, text, dtype, operands, helpers)
 
     return emit
-
-
-def finished(name: str, dtype: DType, operands: Sequence[str], raw: str, helpers: Helpers) -> str:
-    """The value of one of `FUNCTIONS` of floats, of the function's own result."""
-    if name not in FINISHING:
-        return raw
-    return _called(name, FINISHING[name], dtype, [*operands, raw], helpers)
 
 
 def _called(name: str, text: str, dtype: DType, operands: Sequence[str], helpers: Helpers) -> str:

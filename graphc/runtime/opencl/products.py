@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from graphc.collapse import collapse
 from graphc.contractions import match, with_copies
-from graphc.kernel import Buffer, Kernel, Store, read, walk
+from graphc.kernel import Buffer, Kernel, Store, read
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.primitives import FUNCTIONS
 from graphc.runtime.opencl.tiles import pays
-from graphc.scalar import Scalar
+from graphc.scalar import Scalar, walk
 from graphc.types import TensorType
 
 QUICK = frozenset(("exp", "tanh"))  # of single elements in a loop, too

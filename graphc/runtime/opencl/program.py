@@ -6,14 +6,15 @@ of threads may run at once. A run waits for the device once, at its end.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.dims import Symbol
 from graphc.dtypes import Array
-from graphc.errors import NumericsError
-from graphc.graph import Graph, Node
+from graphc.graph import Node
 from graphc.plan import Call, Host, Plan, all_steps
 from graphc.runtime.device import Environment
+from graphc.runtime.leases import Leases
 from graphc.runtime.memory import Peak, layout
 from graphc.runtime.opencl.building import Builder
 from graphc.runtime.opencl.context import Context
@@ -21,7 +22,6 @@ from graphc.runtime.opencl.memory import Memory
 from graphc.runtime.opencl.recipe import Generate, Recipe
 from graphc.runtime.opencl.residence import Residence
 from graphc.runtime.opencl.running import Run
-from graphc.runtime.reference.device import ReferenceDevice
 
 MOST_IDLE = 4  # contexts of an idle program
 
@@ -43,8 +43,12 @@ class OpenclProgram:
         """`targets`: the variables that the last roots are values for."""
         self.plan, self.memory_of = plan, memory
         self.recipe = Recipe(plan, generate, builder.functions, targets)
+        self.leases = Leases()
         self._check = check
         self._idle: list[Context] = []
+        self._residences: weakref.WeakSet[Residence] = weakref.WeakSet()
+        self._closed = False
+        memory.holders.add(self)
 
     def run(self, feeds: Sequence[Array], environment: Environment) -> list[Array]:
         """The values of the roots, in arrays that nobody else holds."""
@@ -55,10 +59,22 @@ class OpenclProgram:
             context = Context(self.recipe, self.memory_of)
         if context.sizes is not environment.sizes:
             context.bind(environment.sizes)
-        results = Run(context, feeds, environment, self._check)()
-        if not noted and len(self._idle) < MOST_IDLE:
+        results = Run(context, self.leases, feeds, environment, self._check)()
+        if not noted and not self._closed and len(self._idle) < MOST_IDLE:
             self._idle.append(context)
         return results
+
+    def spare(self) -> None:
+        """Let go of what is kept for later runs alone."""
+        self._idle.clear()
+        self.leases.keep(0)
+
+    def close(self) -> None:
+        """Free all memory on the device; runs in other threads free theirs at their end."""
+        self._closed = True
+        self.spare()
+        for residence in list(self._residences):
+            residence.close()
 
     def residence(self, leaving: Callable[[], None]) -> Residence | None:
         """What keeps variables on the device from run to run; None where sizes decide them."""
@@ -66,7 +82,9 @@ class OpenclProgram:
             return None
         if any(not buffer.type.is_static for _, buffer in self.plan.variables):
             return None
-        return Residence(self.recipe, self.memory_of, leaving)
+        made = Residence(self.recipe, self.memory_of, self.leases, leaving)
+        self._residences.add(made)
+        return made
 
     @property
     def summary(self) -> dict[str, int]:
@@ -88,23 +106,3 @@ class OpenclProgram:
             [s.first for s in inner], [s.last for s in inner], [count[id(s)] for s in inner]
         )
         return Peak(found.total, 0, sum(count[id(s)] for s in recipe.storages if s.kept))
-
-
-class CheckedProgram:
-    """A program that stops at a NaN, and the graph that it was made of."""
-
-    fresh = OpenclProgram.fresh
-
-    def __init__(self, graph: Graph, program: OpenclProgram) -> None:
-        self._program = program
-        self._reference = ReferenceDevice().compile(graph, "nan")
-        self.summary = program.summary
-        self.memory = program.memory
-
-    def run(self, feeds: Sequence[Array], environment: Environment) -> list[Array]:
-        """The values of the roots."""
-        try:
-            return self._program.run(feeds, environment)
-        except NumericsError:
-            self._reference.run(feeds, environment._replace(note=None))
-            raise

@@ -8,9 +8,10 @@ storage, but places that the walk sets.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -24,7 +25,17 @@ from graphc.runtime.opencl.generate import Placed
 from graphc.runtime.opencl.routine import Routine
 from graphc.runtime.sizes import Dimensions
 
-Generate: TypeAlias = Callable[[Kernel], Sequence[Placed]]
+
+class Generate(Protocol):
+    """What writes code."""
+
+    def __call__(self, kernel: Kernel) -> Sequence[Placed]:
+        """The routines of a kernel."""
+        ...
+
+    def loop(self, loop: Loop) -> Placed | None:
+        """The routine of a whole loop; None where the host walks it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +44,7 @@ class Launch:
 
     number: int
     placed: Placed
+    loop: Loop | None = None  # that it is, as a whole
 
     @property
     def routine(self) -> Routine:
@@ -73,6 +85,7 @@ class Recipe:
         """`targets`: the variables that the last roots are values for."""
         self.plan, self._generate = plan, generate
         self.launches: list[Launch] = []
+        self.inner: set[int] = set()  # numbers of launches inside of loops and branches
         self.uses: list[Use] = []
         self.moving: dict[Buffer, None] = {}
         self.lines: dict[Buffer, tuple[object, ...]] = {}
@@ -86,6 +99,7 @@ class Recipe:
         outside = [*self.given, *self.constants, *self.moving]
         self.storages = storages(self.uses, plan.roots, outside, plan.aliases)
         self._number_buffers()
+        self.asked = {self.slots[buffer] for use in self.uses for buffer in use.reads}
         self._number_sizes()
         self._set_results(targets)
 
@@ -100,21 +114,29 @@ class Recipe:
                 yield step
             elif isinstance(step, Branch):
                 self._use([step.condition], step.results, (step.node.where,))
-                then = tuple(self._actions(step.then))
-                yield Either(step, then, tuple(self._actions(step.otherwise)))
+                yield Either(step, self._inside(step.then), self._inside(step.otherwise))
             else:
                 yield self._loop(step)
 
-    def _launch(self, placed: Placed) -> Launch:
+    def _inside(self, steps: Sequence[Step]) -> tuple[Action, ...]:
+        """The actions of a body, which a run may come to or not."""
+        first = len(self.launches)
+        found = tuple(self._actions(steps))
+        self.inner.update(range(first, len(self.launches)))
+        return found
+
+    def _launch(self, placed: Placed, loop: Loop | None = None) -> Launch:
         self._use(placed.reads, placed.writes, placed.kernel.lines, placed.shares)
-        self.launches.append(Launch(len(self.launches), placed))
+        self.launches.append(Launch(len(self.launches), placed, loop))
         return self.launches[-1]
 
-    def _loop(self, loop: Loop) -> Again:
+    def _loop(self, loop: Loop) -> Again | Launch:
         """A loop; what it reads outside lives until its end, and what it writes as long."""
+        if (placed := self._generate.loop(loop)) is not None:
+            return self._launch(placed, loop)
         self.moving.update(dict.fromkeys(loop.moving()))
         place = len(self.uses)
-        inside = tuple(self._actions(loop.steps))
+        inside = self._inside(loop.steps)
         reads, writes = loop.outer()
         needed, made = dict.fromkeys(reads), set[Buffer]()
         for use in self.uses[place:]:
@@ -208,6 +230,15 @@ class Recipe:
             self.landings.append((buffer, self.slots[buffer], home))
         if len({slot for _, slot, _ in self.landings}) < len(made):
             self.landings = []
+
+    def apart(self) -> dict[int, Buffer]:
+        """Results that are all that their slot is for, by slot: not what a variable becomes."""
+        slots, roots = self.slots, self.plan.roots
+        kept = {number for number, storage in enumerate(self.storages) if storage.kept}
+        lands = {slot for _, *pair in self.landings for slot in pair}
+        count = Counter(slots[buffer] for buffer in roots)
+        alone = (b for b in roots if slots[b] in kept and count[slots[b]] == 1)
+        return {slots[b]: b for b in alone if slots[b] not in lands}
 
 
 def _bytes(buffer: Buffer) -> Dimension:

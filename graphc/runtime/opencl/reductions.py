@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from graphc.collapse import collapse, substituted
 from graphc.dims import Dimension, derived, floordiv, product
 from graphc.dtypes import DType
-from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, kinds_of, lift, read, walk
+from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, kinds_of, lift, read
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.stages import Stage
-from graphc.scalar import Scalar, apply
+from graphc.scalar import Scalar, apply, walk
 from graphc.types import TensorType
 
 COMBINED = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}

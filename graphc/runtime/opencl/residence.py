@@ -12,26 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from graphc import lazy
 from graphc.dims import Symbol
 from graphc.dtypes import Array
 from graphc.graph import Node
 from graphc.runtime.device import Environment
+from graphc.runtime.leases import Leases
 from graphc.runtime.opencl.context import Context
 from graphc.runtime.opencl.memory import Memory, fetch, write
 from graphc.runtime.opencl.recipe import Recipe
-from graphc.runtime.opencl.running import failed, finish, place_entropy, place_feeds, read, release
+from graphc.runtime.opencl.running import perform, reported
 from graphc.runtime.opencl.walking import Walk
 
-opencl = lazy.Module("pyopencl")
 NO_ENTROPY = np.zeros(2, np.uint64)
 
 
 class Residence:
     """The context, and what its runs take and give. One run at a time."""
 
-    def __init__(self, recipe: Recipe, memory: Memory, leaving: Callable[[], None]) -> None:
+    def __init__(
+        self, recipe: Recipe, memory: Memory, leases: Leases, leaving: Callable[[], None]
+    ) -> None:
         """`leaving` would be called before the values lose their place, which they never do."""
+        self._leases = leases
         self.nodes: Sequence[Node] = recipe.nodes
         self.sizes: Mapping[Symbol, int] | None = None
         self._recipe, self._context = recipe, Context(recipe, memory)
@@ -50,6 +52,12 @@ class Residence:
 
     def hold(self, arrays: Sequence[Array]) -> None:
         """Take over the values of `nodes`."""
+        try:
+            self._hold(arrays)
+        except MemoryError as error:
+            raise self._context.exhausted(error) from None
+
+    def _hold(self, arrays: Sequence[Array]) -> None:
         context, written = self._context, {home for _, _, home in self._landings}
         for number, (buffer, array) in enumerate(zip(self._read, arrays, strict=True)):
             slot = self._recipe.slots[buffer]
@@ -65,21 +73,9 @@ class Residence:
         context, recipe = self._context, self._recipe
         environment = Environment(self.sizes or {}, {}, NO_ENTROPY if entropy is None else entropy)
         known = dict(zip(recipe.plan.inputs, feeds, strict=True)) | recipe.constants
-        try:
-            held = place_feeds(context, feeds)
-            place_entropy(context, entropy, held)
+        with reported(context):
             walk = Walk(context, environment, known)
-            walk()
-            outputs = [
-                np.array(known[root]) if root in known else read(context, root)
-                for root in self._roots
-            ]
-            finish(context)
-            release(context, held)
-        except MemoryError as error:
-            raise context.exhausted(error) from None
-        except opencl.Error as error:
-            raise failed(context, error) from error
+            outputs = perform(walk, self._leases, feeds, known, self._roots)
         for _, made, home in self._landings:
             context.swap(made, home)
         self._landed = True
@@ -98,3 +94,8 @@ class Residence:
         for each in found:
             each.setflags(write=False)
         return [*found]
+
+    def close(self) -> None:
+        """Let go of all memory."""
+        self._held, self.sizes, self._landed = [None] * len(self.nodes), None, False
+        self._context.close()

@@ -25,11 +25,11 @@ one); the code leaves out the items beyond. `reqd_work_group_size` is written by
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from graphc.dims import Dimension
 from graphc.dtypes import DType
 from graphc.kernel import Buffer, Kernel
+from graphc.runtime.faults import Fault, Needed
 
 MEMORY = {
     "bool": "uchar", "int8": "char", "int16": "short", "int32": "int", "int64": "long",
@@ -51,20 +51,6 @@ CELL = 5  # ints
 def memory(dtype: DType) -> str:
     """The C type of an element in memory."""
     return MEMORY[dtype.name]
-
-
-class Fault(NamedTuple):
-    """What a routine may find wrong: a rule with `{}` for the offending index, and for the size."""
-
-    rule: str
-    size: Dimension = 0
-
-
-class Needed(NamedTuple):
-    """Sizes whose product must not be zero: what an extremum without initial value reduces."""
-
-    extents: tuple[Dimension, ...]
-    rule: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

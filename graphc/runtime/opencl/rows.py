@@ -6,8 +6,8 @@ Leaves: its `Routine`; None where one work-item a point does as well.
 Where a work-group runs on one thread it is one item, whose inner loops are over `lanes` elements of
 an array that holds as many partial results: compilers turn these into vectors, as they do not with
 loops over work-items that have loops inside. The lanes are neighbours along the reduction
-(`_Along`: rows), or else along the last axis of the points (`_Across`: columns). On other devices
-rows have a work-group each, whose items meet in a tree (`_Tree`).
+(`Along`: rows), or else along the last axis of the points (`_Across`: columns). On other devices
+rows have a work-group each, whose items meet in a tree (`Tree`).
 
 What is added to what is written in the code, so a result depends on sizes alone. Long sums of
 floats are taken in blocks, and their error grows with the length of a block and their number only.
@@ -21,15 +21,15 @@ from graphc.affine import place
 from graphc.contractions import is_one
 from graphc.dims import Dim, Dimension, floordiv, product
 from graphc.dtypes import DType
-from graphc.kernel import ARGUMENTS, Axis, Kernel, walk
+from graphc.kernel import ARGUMENTS, Axis, Kernel
 from graphc.runtime.opencl import primitives
 from graphc.runtime.opencl.capabilities import Capabilities
-from graphc.runtime.opencl.elements import cast, number, register
+from graphc.runtime.opencl.elements import array_of, cast, number, register
 from graphc.runtime.opencl.facts import Facts
 from graphc.runtime.opencl.folds import COMBINED, fold_dtype, identity
 from graphc.runtime.opencl.formula import Code, Scope
 from graphc.runtime.opencl.routine import Routine
-from graphc.scalar import Scalar
+from graphc.scalar import Scalar, walk
 
 BLOCK = 64  # turns of the lanes that are added up plainly
 WORK = 1_024  # terms that are worth a work-group
@@ -47,13 +47,13 @@ def match(kernel: Kernel, capabilities: Capabilities) -> Routine | None:
         return None
     if any(set(kernel.axes) - store.axes() for store in kernel.stores):
         return None
-    straight = not kernel.axes or all(map(_is_straight, reductions))
-    length = _least(reductions)
+    straight = not kernel.axes or all(map(is_straight, reductions))
+    length = least(reductions)
     if straight and length is not None and length < LEAST_ROW:
         return None
     if capabilities.type == "cpu":
-        return (_Along if straight else _Across)(kernel, capabilities, reductions).routine()
-    return _Tree(kernel, capabilities, reductions).routine() if straight else None
+        return (Along if straight else _Across)(kernel, capabilities, reductions).routine()
+    return Tree(kernel, capabilities, reductions).routine() if straight else None
 
 
 def _is_plain(part: Scalar) -> bool:
@@ -68,7 +68,7 @@ def _is_plain(part: Scalar) -> bool:
     return not any(f.primitive == "reduce" for f in walk(*part.operands))
 
 
-def _is_straight(part: Scalar) -> bool:
+def is_straight(part: Scalar) -> bool:
     """Whether most reads of a reduction take neighbours along its last axis."""
     axis, votes = part.value[1][-1], 0
     for read in walk(*part.operands):
@@ -80,7 +80,7 @@ def _is_straight(part: Scalar) -> bool:
     return votes >= 0
 
 
-def _least(reductions: Sequence[Scalar]) -> int | None:
+def least(reductions: Sequence[Scalar]) -> int | None:
     """The terms of the shortest reduction of known length."""
     lengths = [product(a.extent for a in part.value[1]) for part in reductions]
     return min((n for n in lengths if isinstance(n, int)), default=None)
@@ -90,16 +90,22 @@ class _Writer:
     """What all ways have in common: the fold of a reduction, and how its result is finished."""
 
     def __init__(
-        self, kernel: Kernel, capabilities: Capabilities, reductions: Sequence[Scalar]
+        self,
+        kernel: Kernel,
+        capabilities: Capabilities,
+        reductions: Sequence[Scalar],
+        rows: Sequence[Axis] | None = None,
     ) -> None:
-        self.kernel, self.reductions = kernel, reductions
-        self.code = Code(capabilities.fused)
+        """`rows`: the axes at each point of which there is a value of each reduction."""
+        self.kernel, self.reductions, self.capabilities = kernel, reductions, capabilities
+        self.code = Code(capabilities)
         self.facts = Facts(formula for store in kernel.stores for formula in store.formulas)
         widest = max(_bits(self.facts.kinds[x]) for r in reductions for x in (r, *r.operands))
         self.lanes = max(4, capabilities.lanes(max(widest, 32)))
         self.items = min(ITEMS, capabilities.work_group)
         self.items = 1 << (self.items.bit_length() - 1)
-        self.points = product(axis.extent for axis in kernel.axes)
+        self.rows = kernel.axes if rows is None else rows
+        self.points = product(axis.extent for axis in self.rows)
 
     def routine(self) -> Routine:
         """The routine."""
@@ -198,12 +204,12 @@ def _has_blocks(part: Scalar, dtype: DType) -> bool:
     return part.value[0] == "sum" and dtype.is_float
 
 
-class _Along(_Writer):
+class Along(_Writer):
     """One work-item for some points, its lanes along the last axis of a reduction."""
 
     def body(self) -> tuple[list[str], Dimension, int]:
         """The lines, the work-items, and how many of them are a group."""
-        length = _least(self.reductions)
+        length = least(self.reductions)
         share = max(1, WORK // max(1, length)) if length is not None else 1
         lines = [
             f"  const long first = get_global_id(0) * {share}L;",
@@ -211,26 +217,31 @@ class _Along(_Writer):
             "  for (long g = first; g < last; g++) {",
         ]
         found: list[str] = []
-        point = self.place_lines(found, "g", self.kernel.axes)
-        scope = Scope(self.code, self.facts, point, self._reduced)
-        for store, value in [(s, scope.stored(s)) for s in self.kernel.stores]:
-            scope.write(store, value)
+        point = self.place_lines(found, "g", self.rows)
+        scope = Scope(self.code, self.facts, point, self.reduced)
+        self.store(scope)
         lines += [f"  {line}" for line in (*found, *scope.lines)] + ["  }"]
         return lines, floordiv(self.points + (share - 1), share), 1
 
-    def _reduced(self, scope: Scope, part: Scalar) -> str:
+    def store(self, scope: Scope) -> None:
+        """What is done where all reductions have their values."""
+        for store, value in [(s, scope.stored(s)) for s in self.kernel.stores]:
+            scope.write(store, value)
+
+    def reduced(self, scope: Scope, part: Scalar) -> str:
+        """The value of a reduction."""
         dtype, axis = fold_dtype(scope, part), part.value[1][-1]
         code, lanes, name = self.code, self.lanes, register(fold_dtype(scope, part))
         total, here, start = code.name("a"), code.name("p"), identity(part.value[0], dtype)
         blocks = _has_blocks(part, dtype)
-        scope.line(f"{name} {total}[{lanes}];")
+        scope.line(array_of(name, total, lanes))
         scope.line(f"for (int l = 0; l < {lanes}; l++) {total}[l] = {start};")
         scopes = self.opened(scope, part, part.value[1][:-1])
         inner, at, end = scopes[-1], code.name("k"), code.size(axis.extent)
         inner.line(f"long {at} = 0;")
         if blocks:
             inner.line(f"while ({at} + {lanes} <= {end}) {{")
-            inner.line(f"{name} {here}[{lanes}];")
+            inner.line(array_of(name, here, lanes))
             inner.line(f"for (int l = 0; l < {lanes}; l++) {here}[l] = {start};")
             stop = f"min({at} + {BLOCK * lanes}L, {end})"
             inner.line(
@@ -247,13 +258,14 @@ class _Along(_Writer):
             inner.line("}")
         self.turn(inner, part, dtype, f"{total}[l]", {axis: f"{at} + l"}, f"{end} - {at}", 0)
         _close(scopes)
-        for half in _halves(lanes):
+        for half in halves(lanes):
             text = self.combined(part, dtype, f"{total}[l]", f"{total}[l + {half}]")
             scope.line(f"for (int l = 0; l < {half}; l++) {total}[l] = {text};")
         return self.finished(scope, part, dtype, f"{total}[0]")
 
 
-def _halves(lanes: int) -> list[int]:
+def halves(lanes: int) -> list[int]:
+    """Half of the lanes, a quarter, and so on until one."""
     return [lanes >> i for i in range(1, lanes.bit_length())]
 
 
@@ -295,14 +307,14 @@ class _Across(_Writer):
         dtype, axes, code = fold_dtype(scope, part), part.value[1], self.code
         name, start = register(dtype), identity(part.value[0], dtype)
         total, here, blocks = code.name("a"), code.name("p"), _has_blocks(part, dtype)
-        scope.line(f"{name} {total}[{COLUMNS}];")
+        scope.line(array_of(name, total, COLUMNS))
         scope.line(f"for (int l = 0; l < {COLUMNS}; l++) {total}[l] = {start};")
         scopes = self.opened(scope, part, axes[:-1])
         outer, end = scopes[-1], code.size(axes[-1].extent)
         begin, at = code.name("k"), code.name("r")
         if blocks:
             outer.line(f"for (long {begin} = 0; {begin} < {end}; {begin} += {BLOCK}) {{")
-            outer.line(f"{name} {here}[{COLUMNS}];")
+            outer.line(array_of(name, here, COLUMNS))
             outer.line(f"for (int l = 0; l < {COLUMNS}; l++) {here}[l] = {start};")
             stop = f"min({begin} + {BLOCK}L, {end})"
             outer.line(f"for (long {at} = {begin}, stop = {stop}; {at} < stop; {at}++) {{")
@@ -321,7 +333,7 @@ class _Across(_Writer):
         return total
 
 
-class _Tree(_Writer):
+class Tree(_Writer):
     """A work-group for each point, whose items take turns along the last axis of a reduction."""
 
     def body(self) -> tuple[list[str], Dimension, int]:
@@ -333,17 +345,22 @@ class _Tree(_Writer):
         lines = [f"  local {t} {name}[{self.items}];" for t, name in scratch.items()]
         lines.append("  const int lane = get_local_id(0);")
         lines.append("  const long g = get_group_id(0);")
-        point = self.place_lines(lines, "g", self.kernel.axes)
-        scope = Scope(self.code, self.facts, point, self._reduced)
+        point = self.place_lines(lines, "g", self.rows)
+        scope = Scope(self.code, self.facts, point, self.reduced)
+        self.store(scope)
+        return [*lines, *scope.lines], self.points * self.items, self.items
+
+    def store(self, scope: Scope) -> None:
+        """What is done where all reductions have their values."""
         values = [(store, scope.stored(store)) for store in self.kernel.stores]
         scope.line("if (lane == 0) {")
         inner = scope.inner({})
         for store, value in values:
             inner.write(store, value)
         scope.close(inner)
-        return [*lines, *scope.lines], self.points * self.items, self.items
 
-    def _reduced(self, scope: Scope, part: Scalar) -> str:
+    def reduced(self, scope: Scope, part: Scalar) -> str:
+        """The value of a reduction, which all items get."""
         dtype, axes, code = fold_dtype(scope, part), part.value[1], self.code
         total, name = code.name("a"), register(dtype)
         scratch, end, at = f"scratch_{name}", code.size(axes[-1].extent), code.name("r")
@@ -355,7 +372,7 @@ class _Tree(_Writer):
         scopes[-1].close(inner)
         _close(scopes)
         scope.line(f"{scratch}[lane] = {total};")
-        for half in _halves(self.items):
+        for half in halves(self.items):
             scope.line("barrier(CLK_LOCAL_MEM_FENCE);")
             text = self.combined(part, dtype, f"{scratch}[lane]", f"{scratch}[lane + {half}]")
             scope.line(f"if (lane < {half}) {scratch}[lane] = {text};")

@@ -5,18 +5,19 @@ Enters: a context that is bound, and what is given. Leaves: arrays that nobody e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from graphc import lazy
 from graphc.dtypes import Array
 from graphc.errors import DeviceError
 from graphc.kernel import Buffer
 from graphc.runtime.device import Environment, Snapshot
-from graphc.runtime.opencl.context import NOWHERE, Context
-from graphc.runtime.opencl.memory import Place, fetch, write
+from graphc.runtime.leases import Leases
+from graphc.runtime.opencl.context import Context
+from graphc.runtime.opencl.memory import NOWHERE, Place, write
+from graphc.runtime.opencl.results import Results
 from graphc.runtime.opencl.walking import Walk
 
 opencl = lazy.Module("pyopencl")
@@ -27,28 +28,23 @@ class Run:
     """One run of a program."""
 
     def __init__(
-        self, context: Context, feeds: Sequence[Array], environment: Environment, check: str | None
+        self,
+        context: Context,
+        leases: Leases,
+        feeds: Sequence[Array],
+        environment: Environment,
+        check: str | None,
     ) -> None:
-        self.context, self.recipe = context, context.recipe
+        self.context, self.recipe, self.leases = context, context.recipe, leases
         self.feeds, self.environment, self.check = feeds, environment, check
 
     def __call__(self) -> list[Array]:
         """The results, in arrays that nobody else holds."""
-        context = self.context
-        try:
-            held = place_feeds(context, self.feeds)
+        context, known = self.context, self._known()
+        with reported(context):
             self._place_variables()
-            place_entropy(context, self.environment.entropy, held)
-            walk = Walk(context, self.environment, self._known(), self.check)
-            walk()
-            results = self._results()
-            finish(context)
-            release(context, held)
-        except MemoryError as error:
-            raise context.exhausted(error) from None
-        except opencl.Error as error:
-            raise failed(context, error) from error
-        return results
+            walk = Walk(context, self.environment, known, self.check)
+            return perform(walk, self.leases, self.feeds, known, self.recipe.plan.roots)
 
     def _known(self) -> dict[Buffer, Array]:
         """What the host has of what is on the device."""
@@ -65,39 +61,56 @@ class Run:
             context.place(self.recipe.slots[buffer], Place(copy, 0))
         context.snapshot = variables if type(variables) is Snapshot else None
 
-    def _results(self) -> list[Array]:
-        """Arrays for the roots, which the queue fills."""
-        known = {id(buffer): array for buffer, array in self._known().items()}
-        found = []
-        for buffer in self.recipe.plan.roots:
-            if id(buffer) in known:
-                found.append(np.array(known[id(buffer)]).reshape(known[id(buffer)].shape))
-            else:
-                found.append(read(self.context, buffer))
-        return found
+
+def perform(
+    walk: Walk,
+    leases: Leases,
+    feeds: Sequence[Array],
+    known: Mapping[Buffer, Array],
+    roots: Sequence[Buffer],
+) -> list[Array]:
+    """Put feeds into place, walk, read the roots and wait once; `known` are on the host."""
+    context = walk.context
+    held = place_feeds(context, feeds)
+    place_entropy(context, walk.environment.entropy, held)
+    results = Results(context, leases)
+    walk()
+    arrays = results.read(roots, known)
+    finish(context)
+    release(context, held)
+    results.settle()
+    return arrays
 
 
-def read(context: Context, buffer: Buffer) -> Array:
-    """An array that the queue fills with a buffer."""
-    array = np.empty(context.shape(buffer), buffer.type.dtype.numpy)
-    fetch(context.queue, context.at(buffer), array)
-    return array
+@contextmanager
+def reported(context: Context) -> Iterator[None]:
+    """What goes wrong on the device, as an error that says what the user can do."""
+    try:
+        yield
+    except MemoryError as error:
+        raise context.exhausted(error) from None
+    except opencl.Error as error:
+        raise failed(context, error) from error
 
 
 def place_feeds(context: Context, feeds: Sequence[Array]) -> list[Any]:
     """Put what is fed where the device reads it; gives what must live until the run has finished.
 
-    Where device and host share their memory, large arrays are read in place.
+    Where device and host share their memory, large arrays are read in place; elsewhere they pass
+    through memory that the device copies from by itself.
     """
     held: list[Any] = []
-    unified = context.memory.capabilities.unified
     for buffer, array in zip(context.recipe.plan.inputs, feeds, strict=True):
         slot = context.recipe.slots[buffer]
-        if unified and array.nbytes >= LARGE and array.flags.c_contiguous:
+        if array.nbytes >= LARGE and context.memory.shares(array):
             place = Place(context.memory.around(array), 0)
             context.place(slot, place)
             held.append((slot, place))
         else:
+            staged = context.staged(slot, array)
+            if staged is not None:
+                staged[...] = array
+                array = staged
             held.append(write(context.queue, context.own(slot, array.nbytes), array))
     return held
 
@@ -109,12 +122,11 @@ def release(context: Context, held: Sequence[Any]) -> None:
             context.places[each[0]] = NOWHERE
 
 
-def place_entropy(context: Context, entropy: Array | None, held: list[Any]) -> None:
+def place_entropy(context: Context, entropy: Array, held: list[Any]) -> None:
     """The seed, where it is asked for."""
-    if entropy is not None:
-        for buffer in context.recipe.plan.entropy:
-            place = context.own(context.recipe.slots[buffer], entropy.nbytes)
-            held.append(write(context.queue, place, entropy))
+    for buffer in context.recipe.plan.entropy:
+        place = context.own(context.recipe.slots[buffer], entropy.nbytes)
+        held.append(write(context.queue, place, entropy))
 
 
 def finish(context: Context) -> None:

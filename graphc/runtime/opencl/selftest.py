@@ -18,7 +18,7 @@ from graphc import lazy
 from graphc.config import cache_folder
 from graphc.dtypes import Array
 from graphc.errors import DeviceError
-from graphc.runtime.cpu.cache import DiskCache, content_key
+from graphc.runtime.cache import DiskCache, content_key
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.drivers import hush
 from graphc.runtime.opencl.selftest_kernels import DOUBLE, PLAIN

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 from graphc.dims import Dimension, product
 from graphc.kernel import ARGUMENTS, Axis, Kernel, Store
+from graphc.runtime.faults import Needed
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.facts import Facts
 from graphc.runtime.opencl.folds import reduced
 from graphc.runtime.opencl.formula import Code, Scope
-from graphc.runtime.opencl.routine import Needed, Routine
+from graphc.runtime.opencl.routine import Routine
 
 EXTREMA = ("max", "min", *ARGUMENTS)
 MAP_GROUP = {"cpu": 256, "gpu": 256}
@@ -56,7 +57,7 @@ def argument_bytes(routine: Routine) -> int:
 
 
 def _points(kernel: Kernel, capabilities: Capabilities, wanted: Dimension) -> Routine:
-    code = Code(capabilities.fused)
+    code = Code(capabilities)
     facts = Facts(formula for store in kernel.stores for formula in store.formulas)
     loops = any(part.primitive == "reduce" for part in kernel.formulas())
     grid = Grid(kernel.axes, _group(capabilities, loops), code)
@@ -68,7 +69,7 @@ def _points(kernel: Kernel, capabilities: Capabilities, wanted: Dimension) -> Ro
 
 def in_order(kernel: Kernel, capabilities: Capabilities) -> Routine:
     """The routine of the ordered stores of a kernel."""
-    code, stores = Code(capabilities.fused), kernel.ordered
+    code, stores = Code(capabilities), kernel.ordered
     own = {store.buffer for store in stores}
     code.written = frozenset(own)
     facts = Facts((f for store in stores for f in store.formulas), own, kernel.order)
@@ -103,7 +104,7 @@ class Grid:
         self.point: dict[Axis, str] = {}
         rows = grid_rows(axes)
         self.items = tuple(product(axis.extent for axis in row) for row in rows)
-        self.group = _shape(self.items, group)
+        self.group = group_shape(self.items, group)
         conditions = []
         for number, row in enumerate(rows):
             name = f"g{number}"
@@ -168,7 +169,7 @@ def grid_rows(axes: Sequence[Axis]) -> list[list[Axis]]:
     return [row for row in (*rows, left) if row] or [[]]
 
 
-def _shape(items: Sequence[Dimension], group: int) -> tuple[int, ...]:
+def group_shape(items: Sequence[Dimension], group: int) -> tuple[int, ...]:
     """A work-group's items along each dimension; powers of two, along the first ones if it may."""
     shape = []
     for size in items:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from graphc.collapse import collapse
 from graphc.dims import Dimension, product
 from graphc.dtypes import DType, float32, float64
-from graphc.kernel import Axis, Buffer, Kernel, Store, kinds_of, read, walk
+from graphc.kernel import Axis, Buffer, Kernel, Store, kinds_of, read
 from graphc.runtime.opencl.primitives import FUNCTIONS
-from graphc.scalar import Kind, Scalar
+from graphc.scalar import Kind, Scalar, walk
 from graphc.types import TensorType
 
 SHORT = 4  # points of a reduction that is computed again rather than stored

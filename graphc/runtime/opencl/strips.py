@@ -1,182 +1,382 @@
 """Maps with special functions, on devices that have vectors: one work-item takes a strip of them.
 
 Enters: a kernel whose stores are all done at each point of its axes, without reductions. Leaves:
-its `Routine`; None where one work-item a point does as well. A driver has `exp` and its like for
-whole vectors; of such a call on a single element, in a loop over work-items, it rarely makes one.
-So an item keeps a strip of neighbours in arrays: loops over its lanes compute the operands of the
-functions, each function is called on vectors of these, and further loops go on with the results.
-What stands between is computed again in each loop: it is cheap beside the functions.
+its `Routine`; None where one work-item a point does as well. What a strip of neighbours computes
+are OpenCL's vectors, so that no compiler has to find out that it may make some. What has no vector
+(integers, reads that jump) is computed in loops over the lanes, and kept in arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from graphc.dims import Dimension, floordiv, product
-from graphc.dtypes import DType, float16, float32, float64
-from graphc.kernel import Axis, Kernel
+from graphc.dtypes import DType, bool_, float16, float64
+from graphc.kernel import Axis, Kernel, Store
+from graphc.runtime.formulas import Place, place_of
+from graphc.runtime.math.functions import FUNCTIONS
+from graphc.runtime.opencl import vectors
 from graphc.runtime.opencl.capabilities import Capabilities
-from graphc.runtime.opencl.elements import HALF_HELPER, register
-from graphc.runtime.opencl.facts import Facts, operand_dtype
+from graphc.runtime.opencl.elements import array_of, register
+from graphc.runtime.opencl.facts import Facts
 from graphc.runtime.opencl.formula import Code, Scope
-from graphc.runtime.opencl.primitives import FUNCTIONS, finished
+from graphc.runtime.opencl.lanes import Body, Lanes
 from graphc.runtime.opencl.routine import Routine
-from graphc.runtime.opencl.source import argument_bytes, grid_rows, placed, whole_routine
-from graphc.scalar import Scalar
+from graphc.runtime.opencl.source import (
+    argument_bytes,
+    grid_rows,
+    group_shape,
+    placed,
+    whole_routine,
+)
+from graphc.scalar import Scalar, operand_dtype
 
-GROUP = 16
+GROUP = 64
 VECTORS = (2, 4, 8, 16)  # lanes of OpenCL's types
-# What drivers (PoCL 3.1) get wrong for vectors: remainders of large quotients, powers of float64,
-# and angles next to a lane whose angle is huge, which is computed alone here.
-ALONE = frozenset(("remainder", "floor_divide"))
-ANGLES = frozenset(("sin", "cos", "tan"))
-HUGE = "1e4f"
+Wanted = tuple[Scalar, DType]  # a value of lanes, as a dtype
 
 
 def match(kernel: Kernel, capabilities: Capabilities, wanted: Dimension) -> Routine | None:
     """The routine of a map with special functions."""
-    lanes = max((n for n in VECTORS if n <= capabilities.vector_width), default=1)
-    if capabilities.type != "cpu" or lanes == 1 or not kernel.axes:
+    if capabilities.type != "cpu" or capabilities.vector_width < VECTORS[0] or not kernel.axes:
         return None
     if any(part.primitive == "reduce" for part in kernel.formulas()):
         return None
-    strips = _Strips(kernel, capabilities, lanes)
-    if not strips.levels:
+    formulas = [f for store in kernel.stores for f in store.formulas]
+    rows, facts = grid_rows(kernel.axes), Facts(formulas)
+    strips = Strips(Code(capabilities), facts, capabilities, formulas, rows[0])
+    if not strips.functions:
         return None
-    found = strips.routine(wanted)
+    found = _routine(kernel, strips, rows, wanted)
     return None if argument_bytes(found) > capabilities.parameters else found
 
 
-class _Strips:
-    """The text of one kernel."""
+class Strips:
+    """What of some formulas is computed by vectors along a row of axes, and by how many lanes."""
 
-    def __init__(self, kernel: Kernel, capabilities: Capabilities, lanes: int) -> None:
-        self.kernel, self.lanes, self.capabilities = kernel, lanes, capabilities
-        self.code = Code(capabilities.fused)
-        formulas = [f for store in kernel.stores for f in store.formulas]
-        self.facts = Facts(formulas)
-        self.order = list(self.facts.inside(*formulas))
-        self.rows = grid_rows(kernel.axes)
-        self.levels = self._levels()
+    def __init__(
+        self,
+        code: Code,
+        facts: Facts,
+        capabilities: Capabilities,
+        formulas: Sequence[Scalar],
+        axes: Sequence[Axis],
+    ) -> None:
+        self.code, self.facts, self.axes, self.row = code, facts, axes, frozenset(axes)
+        self.order = list(facts.inside(*formulas))
+        self.vectors = self._vectors(formulas)
+        dtypes = [self.dtype(part) for part in self.vectors]
+        least = capabilities.lanes(64 if float64 in dtypes else 32)
+        self.lanes = max((n for n in VECTORS if n <= least), default=VECTORS[0])
 
-    def _levels(self) -> list[list[Scalar]]:
-        """The functions, each after those that it needs the results of."""
-        level: dict[Scalar, int] = {}
-        found: dict[int, list[Scalar]] = {}
-        row = set(self.rows[0])
-        for part in self.order:
-            level[part] = max((level[x] for x in self.facts.needs(part) if x in level), default=0)
-            if self._is_function(part) and self.facts.free[part] & row:
-                found.setdefault(level[part], []).append(part)
-                level[part] += 1
-        return [found[key] for key in sorted(found)]
+        self.whole = frozenset(self.vectors)
+        self.functions = [part for part in self.vectors if part.primitive in FUNCTIONS]
 
-    def _dtype(self, part: Scalar) -> DType:
-        """The dtype in which a function is computed; float16 among them."""
+    def _vectors(self, formulas: Iterable[Scalar]) -> list[Scalar]:
+        """The formulas that are evaluated and have vectors, operands first."""
+        seen: set[Scalar] = set()
+        stack = list(formulas)
+        while stack:
+            part = stack.pop()
+            if part not in seen and self.varies(part):
+                seen.add(part)
+                stack += self.needs(part)
+        return [part for part in self.order if part in seen and self._is_vector(part)]
+
+    def varies(self, part: Scalar) -> bool:
+        """Whether lanes may have different values."""
+        return bool(self.facts.free[part] & self.row)
+
+    def needs(self, part: Scalar) -> Sequence[Scalar]:
+        """What is evaluated for a formula."""
+        return () if part.primitive == "read" and self._is_vector(part) else self.facts.needs(part)
+
+    def dtype(self, part: Scalar) -> DType:
+        """The dtype in which a formula is computed."""
+        if part.primitive in ("read", "cast"):
+            kind = self.facts.kinds[part]
+            assert isinstance(kind, DType)
+            return kind
         return operand_dtype(part.primitive, [self.facts.kinds[x] for x in part.operands])
 
-    def _is_function(self, part: Scalar) -> bool:
-        if part.primitive not in FUNCTIONS or part.primitive in ALONE:
+    def _is_vector(self, part: Scalar) -> bool:
+        if part.primitive == "read":
+            dtype = part.value[0].type.dtype
+            return dtype.is_float and part.value[1] is None and self.runs(self.facts.places[part])
+        if not part.operands:
             return False
-        dtype = self._dtype(part)
-        return dtype.is_float and not (part.primitive == "power" and dtype is float64)
+        dtype, operands = self.dtype(part), part.operands
+        if part.primitive != "cast" and not vectors.knows(self.code, part, dtype):
+            return False
+        if part.primitive == "select":
+            operands = operands[1:]
+        kinds = [self.facts.kinds[x] for x in operands if self.varies(x)]
+        if part.primitive == "cast":
+            return all(isinstance(k, DType) and vectors.converts(k, dtype) for k in kinds)
+        return all(
+            isinstance(k, DType) and (k.kind in "iu" or vectors.converts(k, dtype)) for k in kinds
+        )
 
-    # ------------------------------------------------------------------ text
+    def runs(self, place: Place) -> bool:
+        """Whether neighbours along the row are neighbours in memory."""
+        if place.terms or len(self.row) != 1:
+            return False
+        step = place.offset.step(self.axes[0])
+        return isinstance(step, int) and step == 1
 
-    def routine(self, wanted: Dimension) -> Routine:
-        """The code and its work-items."""
-        code, lanes = self.code, self.lanes
-        size = product(axis.extent for axis in self.rows[0])
-        strips = floordiv(size + (lanes - 1), lanes)
-        items = (strips, *(product(axis.extent for axis in row) for row in self.rows[1:]))
-        lines, point, conditions = [], dict[Axis, str](), list[str]()
-        for number, row in enumerate(self.rows):
-            lines.append(f"  const long g{number} = get_global_id({number});")
-            conditions.append(f"g{number} < {code.size(items[number])}")
-            if number:
-                more, at = placed(code, f"g{number}", row)
-                lines += [f"  {line}" for line in more]
-                point |= at
-        scope = Scope(code, self.facts, point)
-        scope.line(f"const long first = g0 * {lanes};")
-        scope.prepare(self.order)
-        end = code.size(size)
-        scope.line(f"if (first + {lanes} <= {end}) {{")
-        self._strip(scope, str(lanes))
-        scope.line("} else {")
-        scope.line(f"  const int left = (int)({end} - first);")
-        self._strip(scope, "left")
-        scope.line("}")
-        text = [*lines, f"  if ({' && '.join(conditions)}) {{", *scope.lines, "  }"]
-        return whole_routine(code, self.kernel, text, items, (GROUP, 1, 1)[: len(items)], wanted)
 
-    def _strip(self, outer: Scope, count: str) -> None:
-        """One strip: the functions level by level, then the stores."""
-        block = outer.inner({})
-        known: dict[Scalar, str] = {}
-        for level in self.levels:
-            arguments = {part: self._declared(block, part) for part in level}
-            lane = self._lane(block, count, known)
-            for part, (names, _) in arguments.items():
-                for name, operand in zip(names, part.operands, strict=True):
-                    lane.line(f"{name}[l] = {lane.typed(operand, self._dtype(part))};")
-            block.close(lane)
-            for part, (names, result) in arguments.items():
-                self._call(block, part, names, result)
-                known[part] = self._result(part, names, result)
-        lane = self._lane(block, count, known)
-        for store in self.kernel.stores:
-            lane.store(store)
-        block.close(lane)
-        outer.lines += block.lines
+def _routine(
+    kernel: Kernel, strips: Strips, rows: Sequence[Sequence[Axis]], wanted: Dimension
+) -> Routine:
+    """The code and its work-items."""
+    code, lanes = strips.code, strips.lanes
+    size = product(axis.extent for axis in rows[0])
+    count = floordiv(size + (lanes - 1), lanes)
+    items = (count, *(product(axis.extent for axis in row) for row in rows[1:]))
+    lines, point, conditions = [], dict[Axis, str](), list[str]()
+    for number, row in enumerate(rows):
+        lines.append(f"  const long g{number} = get_global_id({number});")
+        conditions.append(f"g{number} < {code.size(items[number])}")
+        if number:
+            more, at = placed(code, f"g{number}", row)
+            lines += [f"  {line}" for line in more]
+            point |= at
+    scope = Scope(code, strips.facts, point)
+    scope.prepare(strips.order)
+    scope.line(f"const long first = g0 * {lanes};")
+    scope.line(f"const int left = (int)min({lanes}L, {code.size(size)} - first);")
+    Strip(strips, scope).store(kernel.stores)
+    text = [*lines, f"  if ({' && '.join(conditions)}) {{", *scope.lines, "  }"]
+    return whole_routine(code, kernel, text, items, group_shape(items, GROUP), wanted)
 
-    def _declared(self, block: Scope, part: Scalar) -> tuple[list[str], str]:
-        """Arrays for the operands of a function, and for its results."""
-        names = [self.code.name("a") for _ in part.operands]
-        result = self.code.name("s")
-        arrays = ", ".join(f"{name}[{self.lanes}]" for name in (*names, result))
-        block.line(f"{register(self._dtype(part))} {arrays};")
-        return names, result
 
-    def _lane(self, block: Scope, count: str, known: dict[Scalar, str]) -> Scope:
-        """A loop over the lanes."""
-        if count == str(self.lanes):  # unrolled, its stores would be waited for one by one
-            hint = f"vectorize(enable) vectorize_width({self.lanes})"
-            block.lines.append(f"#pragma clang loop {hint}")
-        block.line(f"for (int l = 0; l < {count}; l++) {{")
-        lines, point = placed(self.code, "at", self.rows[0])
-        lane = block.inner(point)
-        lane.line("const long at = first + l;")
-        for line in lines:
-            lane.line(line)
-        for part, text in known.items():
-            lane.know(part, text)
-        return lane
+class Strip:
+    """One strip: lines in a scope where `first` is its first point, `left` how many it has.
 
-    def _call(self, block: Scope, part: Scalar, names: Sequence[str], result: str) -> None:
-        """The function on whole vectors; lanes that are left over compute what nobody reads."""
-        dtype = self._dtype(part)
-        width = min(self.lanes, self.capabilities.lanes(max(32, dtype.bits)))
-        for number in range(self.lanes // width):
-            loads = [f"vload{width}({number}, {name})" for name in names]
-            if part.primitive in ANGLES:
-                zero, most = (f"({register(dtype)}{width})({n})" for n in ("0", HUGE))
-                loads = [f"select({zero}, {loads[0]}, fabs({loads[0]}) <= {most})"]
-            operands = ", ".join(loads)
-            call = f"{FUNCTIONS[part.primitive]}({operands})"
-            block.line(f"vstore{width}({call}, {number}, {result});")
+    Other kernels than maps ask it for `values`, as vectors.
+    """
 
-    def _result(self, part: Scalar, names: Sequence[str], result: str) -> str:
-        """The value of a function in lane l."""
-        dtype = self._dtype(part)
-        computed = float32 if dtype is float16 else dtype
-        operands = [f"{name}[l]" for name in names]
-        raw = f"{result}[l]"
-        if part.primitive in ANGLES:
-            alone = f"{FUNCTIONS[part.primitive]}({operands[0]})"
-            raw = f"(fabs({operands[0]}) <= {HUGE} ? {raw} : {alone})"
-        text = finished(part.primitive, computed, operands, raw, self.code.helpers)
-        if dtype is not float16:
-            return text
-        self.code.helpers[HALF_HELPER] = None
-        return f"graphc_half({text})"
+    def __init__(self, plan: Strips, outer: Scope) -> None:
+        self.plan, self.code, self.lanes = plan, plan.code, plan.lanes
+        self.scope = outer
+        self.body = Body(self.lanes, self.code.fused, self.code.name)
+        self.known: dict[Scalar, Lanes] = {}
+        self.spilled: dict[Scalar, str] = {}  # vectors that lanes read, as arrays
+        self.arrays: dict[Wanted, Lanes] = {}  # what lanes have computed, as vectors
+        self.loaded: dict[str, Lanes] = {}  # by their place in memory
+        # Where vectors of memory begin.
+        self.start = outer.inner({plan.axes[0]: "first"} if len(plan.axes) == 1 else {})
+
+    def values(self, wanted: Sequence[Wanted]) -> list[Lanes]:
+        """Values as vectors; lanes from `left` on have any."""
+        self._compute()
+        self._fill(item for item in wanted if self._in_lanes(*item))
+        found = [self._operand(part, dtype) for part, dtype in wanted]
+        self._flush()
+        return found
+
+    def store(self, stores: Sequence[Store]) -> None:
+        """Evaluate and write."""
+        whole = [store for store in stores if self._is_whole(store)]
+        values = self.values([(store.value, store.buffer.type.dtype) for store in whole])
+        for store, value in zip(whole, values, strict=True):
+            self._store(store, value)
+        rest = [store for store in stores if store not in whole]
+        if rest:
+            for lane in self.loops([formula for store in rest for formula in store.formulas]):
+                for store in rest:
+                    lane.store(store)
+
+    def loops(self, formulas: Sequence[Scalar]) -> Iterator[Scope]:
+        """Loops over the lanes (see `_loops`) in which some formulas are evaluated one by one."""
+        self._compute()
+        self._spill(formulas)
+        yield from self._loops()
+
+    def _compute(self) -> None:
+        """All vectors, each as soon as what it needs is there."""
+        left = [part for part in self.plan.whole if part not in self.known]
+        while left:
+            self._fill(item for part in left for item in self._from_lanes(part))
+            later: list[Scalar] = []
+            for part in left:
+                if self._is_ready(part):
+                    self.known[part] = self._vector(part)
+                    self._flush()
+                else:
+                    later.append(part)
+            left = later
+
+    def _flush(self) -> None:
+        for line in self.body.lines:
+            self.scope.line(line)
+        self.body.lines.clear()
+
+    # ------------------------------------------------------------------ vectors
+
+    def _vector(self, part: Scalar) -> Lanes:
+        plan = self.plan
+        dtype = plan.dtype(part)
+        if part.primitive == "read":
+            return self._load(part, dtype)
+        if part.primitive == "cast":
+            return self._operand(part.operands[0], dtype)
+        picks = part.primitive == "select"
+        operands = [self._operand(x, dtype) for x in part.operands[picks:]]
+        if picks:
+            operands.insert(0, self._operand(part.operands[0], bool_))
+        return vectors.computed(self.code, part, dtype, operands)
+
+    def _operand(self, part: Scalar, dtype: DType) -> Lanes:
+        if not self.plan.varies(part):
+            return vectors.uniform(self.body, self.start.typed(part, dtype), dtype)
+        if self._in_lanes(part, dtype):
+            return self.arrays[part, dtype]
+        kind = self.plan.facts.kinds[part]
+        assert isinstance(kind, DType)
+        return vectors.converted(self.known[part], kind, dtype)
+
+    def _is_ready(self, part: Scalar) -> bool:
+        lanes = self._from_lanes(part)
+        own = [x for x in self.plan.needs(part) if x in self.plan.whole]
+        return all(item in self.arrays for item in lanes) and all(x in self.known for x in own)
+
+    def _load(self, part: Scalar, dtype: DType) -> Lanes:
+        """Neighbours in memory; beyond the last one there may be nothing."""
+        count, name, kind = self.lanes, self.code.name("a"), register(dtype)
+        place = (
+            f"{self.code.buffer(part.value[0])} + ({self._offset(self.plan.facts.places[part])})"
+        )
+        if place in self.loaded:
+            return self.loaded[place]
+        half = "_half" if dtype is float16 else ""
+        one = f"vload_half(l, {place})" if half else f"({place})[l]"
+        self.scope.line(f"{kind}{count} {name};")
+        self.scope.line(f"if (left == {count}) {name} = vload{half}{count}(0, {place});")
+        self.scope.line(f"else {{ {kind} t[{count}] = {{0}};")
+        self.scope.line(f"  for (int l = 0; l < left; l++) t[l] = {one};")
+        self.scope.line(f"  {name} = vload{count}(0, t); }}")
+        self.loaded[place] = Lanes(self.body, name, vectors.bits(dtype))
+        return self.loaded[place]
+
+    def _offset(self, place: Place) -> str:
+        return self.start.offset(place)
+
+    # ------------------------------------------------------------------ lanes
+
+    def _in_lanes(self, part: Scalar, dtype: DType) -> bool:
+        """Whether a value that varies must come from a loop over the lanes."""
+        kind = self.plan.facts.kinds[part]
+        if not self.plan.varies(part):
+            return False
+        if part not in self.plan.whole or not isinstance(kind, DType):
+            return True
+        return not vectors.converts(kind, dtype)
+
+    def _from_lanes(self, part: Scalar) -> list[Wanted]:
+        """The operands of a vector that lanes compute."""
+        if part.primitive == "read":
+            return []
+        dtype = self.plan.dtype(part)
+        dtypes = [dtype] * len(part.operands)
+        if part.primitive == "select":
+            dtypes[0] = bool_
+        pairs = zip(part.operands, dtypes, strict=True)
+        return [(x, d) for x, d in pairs if self._in_lanes(x, d)]
+
+    def _reached(self, formulas: Iterable[Scalar]) -> list[Scalar]:
+        """The vectors that lanes read where they evaluate some formulas."""
+        found: dict[Scalar, None] = {}
+        seen: set[Scalar] = set()
+        stack = list(formulas)
+        while stack:
+            part = stack.pop()
+            if part in seen or not self.plan.varies(part):
+                continue
+            seen.add(part)
+            if part in self.plan.whole:
+                found[part] = None
+            else:
+                stack += self.plan.facts.needs(part)
+        return list(found)
+
+    def _fill(self, items: Iterable[Wanted]) -> None:
+        """Compute in a loop what is wanted of lanes, as far as the vectors for it are there."""
+        ready = [
+            item
+            for item in dict.fromkeys(items)
+            if item not in self.arrays and all(x in self.known for x in self._reached(item[:1]))
+        ]
+        if not ready:
+            return
+        self._spill(part for part, _ in ready)
+        names = [self.code.name("a") for _ in ready]
+        for (_, dtype), name in zip(ready, names, strict=True):
+            self.scope.line(array_of(register(dtype), name, self.lanes))
+        for lane in self._loops():
+            for (part, dtype), name in zip(ready, names, strict=True):
+                value = lane.typed(part, dtype)
+                lane.line(f"{name}[l] = {f'-({value})' if dtype is bool_ else value};")
+        for (part, dtype), name in zip(ready, names, strict=True):
+            kind = "truth" if dtype is bool_ else "float"
+            loaded = Lanes(self.body, f"vload{self.lanes}(0, {name})", vectors.bits(dtype), kind)
+            self.arrays[part, dtype] = loaded.made(loaded.value)
+        self._flush()
+
+    def _spill(self, formulas: Iterable[Scalar]) -> None:
+        """Keep in arrays what lanes read of vectors."""
+        for part in self._reached(formulas):
+            if part in self.spilled:
+                continue
+            name, value = self.code.name("s"), self.known[part]
+            kind = value.element(value.kind, value.bits)
+            self.scope.line(array_of(kind, name, self.lanes))
+            self.scope.line(f"vstore{self.lanes}({value.value}, 0, {name});")
+            self.spilled[part] = f"({name}[l] != 0)" if value.kind == "truth" else f"{name}[l]"
+
+    def _loops(self) -> Iterator[Scope]:
+        """A loop over all lanes, which a compiler may make vectors of, and one over those left."""
+        count = str(self.lanes)
+        for condition, end in ((f"if (left == {count})", count), ("else", "left")):
+            self.scope.line(f"{condition} {{")
+            if end == count:
+                hint = f"vectorize(enable) vectorize_width({count})"
+                self.scope.lines.append(f"#pragma clang loop {hint}")
+            self.scope.line(f"for (int l = 0; l < {end}; l++) {{")
+            lines, point = placed(self.code, "at", self.plan.axes)
+            lane = self.scope.inner(point)
+            lane.line("const long at = first + l;")
+            for line in lines:
+                lane.line(line)
+            for part, text in self.spilled.items():
+                lane.know(part, text)
+            yield lane
+            self.scope.close(lane)
+            self.scope.line("}")
+
+    # ------------------------------------------------------------------ stores
+
+    def _is_whole(self, store: Store) -> bool:
+        """Whether a store writes neighbours in memory, of floats."""
+        shape = store.buffer.type.shape
+        assert shape is not None
+        pairs = zip(store.index, shape, strict=True)
+        if any(self.plan.facts.is_doubtful(index, size) for index, size in pairs):
+            return False
+        place = place_of(store.index, shape)
+        return store.buffer.type.dtype.is_float and self.plan.runs(place)
+
+    def _store(self, store: Store, value: Lanes) -> None:
+        """Write neighbours; those beyond the last are not."""
+        dtype, shape, count = store.buffer.type.dtype, store.buffer.type.shape, self.lanes
+        assert shape is not None
+        place = place_of(store.index, shape)
+        to = f"{self.code.buffer(store.buffer)} + ({self._offset(place)})"
+        is_half = dtype is float16
+        one = f"vstore_half(t[l], l, {to})" if is_half else f"({to})[l] = t[l]"
+        call = f"vstore{'_half' * is_half}{count}({value.value}, 0, {to})"
+        self.scope.line(f"if (left == {count}) {call};")
+        self.scope.line(
+            f"else {{ {register(dtype)} t[{count}]; vstore{count}({value.value}, 0, t);"
+        )
+        self.scope.line(f"  for (int l = 0; l < left; l++) {one}; }}")

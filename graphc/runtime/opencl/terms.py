@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from graphc.collapse import collapse
 from graphc.dims import product
 from graphc.dtypes import DType
-from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, kinds_of, read, walk
+from graphc.kernel import ARGUMENTS, Axis, Buffer, Kernel, Store, kinds_of, read
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.products import SLOW
 from graphc.runtime.opencl.stages import Stage
-from graphc.scalar import Kind, Scalar
+from graphc.scalar import Kind, Scalar, walk
 from graphc.types import TensorType
 
 

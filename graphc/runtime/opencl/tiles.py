@@ -16,7 +16,7 @@ from graphc.contractions import Product, turns
 from graphc.contractions import match as match_product
 from graphc.dims import Dimension, derived, floordiv, product
 from graphc.dtypes import DType
-from graphc.kernel import Kernel, walk
+from graphc.kernel import Kernel
 from graphc.runtime.opencl.blocks import Blocks, BlockText
 from graphc.runtime.opencl.capabilities import Capabilities
 from graphc.runtime.opencl.facts import Facts
@@ -24,6 +24,7 @@ from graphc.runtime.opencl.formula import Code, Scope
 from graphc.runtime.opencl.panels import Panels, PanelText
 from graphc.runtime.opencl.routine import Routine
 from graphc.runtime.opencl.strided import Epilogue, Strided
+from graphc.scalar import walk
 
 Tile: TypeAlias = Panels | Blocks
 Choice: TypeAlias = Callable[[Product], Tile | None]
@@ -151,7 +152,7 @@ def _blocks(dtype: DType) -> list[Tile]:
 
 def compile_product(found: Product, tile: Tile, capabilities: Capabilities) -> Routine:
     """The routine of a product, with a tile."""
-    code = SizedCode(capabilities.fused)
+    code = SizedCode(capabilities)
     form = Strided(found, code)
     epilogue = _epilogue(found, form, code)
     if isinstance(tile, Panels):

@@ -25,7 +25,7 @@ from graphc.dims import evaluate
 from graphc.dtypes import DType
 from graphc.errors import GraphcError
 from graphc.kernel import Buffer, Kernel, Store, axes_over, read, reduce
-from graphc.runtime.cpu.cache import DiskCache, content_key
+from graphc.runtime.cache import DiskCache, content_key
 from graphc.runtime.opencl.blocks import Blocks
 from graphc.runtime.opencl.building import Builder
 from graphc.runtime.opencl.capabilities import Capabilities

@@ -10,8 +10,9 @@ touch it are told another offset.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,20 @@ from graphc import lazy
 from graphc.costs import operations
 from graphc.dims import evaluate, product
 from graphc.dtypes import Array
-from graphc.errors import GraphcError, NumericsError
+from graphc.errors import GraphcError, NumericsError, ShapeError
+from graphc.graph import Node
 from graphc.kernel import Buffer
-from graphc.plan import Host, Loop, Rows, State, unmet
+from graphc.plan import Host, Loop, unmet
+from graphc.runtime.accounts import Accounts
 from graphc.runtime.device import Environment, Note
 from graphc.runtime.memory import shape_of
 from graphc.runtime.opencl.context import Context, Ready
 from graphc.runtime.opencl.memory import Place, fetch, move, write
 from graphc.runtime.opencl.recipe import Action, Again, Either, Launch
-from graphc.runtime.reference.device import apply_oracle, in_step
+from graphc.runtime.opencl.stepping import Steps
+from graphc.runtime.reference.device import Tally, apply_oracle, in_step
 
 opencl = lazy.Module("pyopencl")
-INDICES = 1024  # of the steps of a loop that are written at once
 
 
 class Walk:
@@ -58,7 +61,7 @@ class Walk:
 
     def run(self, actions: Sequence[Action]) -> None:
         """Some actions, one after the other."""
-        plain = self.environment.note is None and self.check is None
+        plain = self._is_plain
         queue, enqueue, ready = self.queue, self.enqueue, self.context.ready
         for action in actions:
             if type(action) is Launch:
@@ -73,7 +76,13 @@ class Walk:
             elif isinstance(action, Either):
                 self._branch(action)
             elif isinstance(action, Again):
-                self._loop(action)
+                self._together(action.loop.node, functools.partial(self._loop, action))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether kernels are enqueued, and that is all."""
+        watched = self.environment.note is not None or self.check is not None
+        return not watched and not self.context.refused
 
     def _branch(self, action: Either) -> None:
         """One side, if its sizes are what it needs."""
@@ -81,7 +90,25 @@ class Walk:
         error = unmet(action.branch.demands[not holds], self.environment.sizes)
         if error is not None:
             raise error
-        self.run(action.then if holds else action.otherwise)
+        side = action.then if holds else action.otherwise
+        self._together(action.branch.node, lambda: self.run(side))
+
+    def _together(self, node: Node, work: Callable[[], int | None]) -> None:
+        """Some work; in a profile, one row for all of it. Work gives the steps that it made."""
+        outer, note = self.environment, self.environment.note
+        if note is None:
+            work()
+            return
+        tally = Tally()
+        self.environment = outer._replace(note=tally)
+        try:
+            times = work()
+        finally:
+            self.environment = outer
+        rows = tally.rows
+        moved, done = sum(row.moved for row in rows), sum(row.work for row in rows)
+        seconds = sum(row.seconds or 0.0 for row in rows)
+        note(node, seconds, moved, done, 1 if times is None else times, rows)
 
     def _is_true(self, place: Place) -> bool:
         """The value of a condition, waited for."""
@@ -91,37 +118,52 @@ class Walk:
 
     # ------------------------------------------------------------------ loops
 
-    def _row(self, rows: Rows, step: int) -> Place:
-        """Where a row lies in a step."""
-        context = self.context
-        size = evaluate(product(shape_of(rows.of)[1:]), context.sizes or {})
-        size *= rows.of.type.dtype.itemsize
-        start = evaluate(rows.start, context.sizes or {})
-        whole = context.at(rows.of)
-        return Place(whole.memory, whole.offset + (start + rows.step * step) * size)
-
-    def _loop(self, action: Again) -> None:
-        loop, context, slots = action.loop, self.context, self.recipe.slots
-        walks = _Walks(self, loop)
+    def _loop(self, action: Again) -> int:
+        """All steps; gives how many there were."""
+        loop, context = action.loop, self.context
+        steps, step = Steps(context, loop, self.held), 0
+        quick = self._is_plain and all(type(each) is Launch for each in action.inside)
         self._begin(loop)
-        current = [context.at(state.initial) for state in loop.states]
-        length, step = evaluate(loop.length, context.sizes or {}), 0
-        while step < length and (loop.count is None or self._is_true(current[0])):
-            walks.index(step)
-            for rows, stride in walks.rows:
-                context.place(slots[rows.row], stride.at(step))
-            after = [self._after(state, step) for state in loop.states]
-            for state, before in zip(loop.states, current, strict=True):
-                context.place(slots[state.before], before)
-            for state, place in zip(loop.states, after, strict=True):
-                context.place(slots[state.after], place)
-            self._inside(action, walks.number(step))
-            current, step = after, step + 1
-        for state, place in zip(loop.states, current, strict=True):
+        while step < steps.length and self._goes_on(steps, step):
+            if quick and step:
+                step = self._quickly(action, steps, step)
+            else:
+                steps.enter(step)
+                self._inside(action, steps.number(step))
+                step += 1
+        for number, state in enumerate(loop.states):
+            place = steps.before(number, step)
             move(self.queue, place, context.at(state.last), context.size(state.last))
         if loop.count is not None:
             count = np.asarray(step, np.int64)
             self.held.append(write(self.queue, context.at(loop.count), count))
+        return step
+
+    def _goes_on(self, steps: Steps, step: int) -> bool:
+        """Whether the guard of a loop, if it has one, asks for one more step."""
+        if steps.loop.count is None:
+            return True
+        if self.recipe.faulty:  # what is read in place of nothing may never end it
+            self.context.read_cell()
+        return self._is_true(steps.before(0, step)) and not self.context.cell[0]
+
+    def _quickly(self, action: Again, steps: Steps, first: int) -> int:
+        """Some steps of nothing but launches; gives the number of the next one."""
+        queue, enqueue = self.queue, self.enqueue
+        numbers = [each.number for each in action.inside if isinstance(each, Launch)]
+        found = [self.context.ready[number] for number in numbers]
+        launches = [(each.kernel, each.items, each.groups) for each in found if each.items]
+        guarded, step = action.loop.count is not None, first
+        try:
+            for number in steps.many(first):
+                step = number
+                for kernel, items, groups in launches:
+                    enqueue(queue, kernel, items, groups)
+                if guarded and not self._goes_on(steps, step + 1):
+                    break
+        finally:
+            steps.leave(step)
+        return step + 1
 
     def _inside(self, action: Again, number: int) -> None:
         """One step."""
@@ -129,13 +171,6 @@ class Walk:
             self.run(action.inside)
         except GraphcError as error:
             raise in_step(error, number, action.loop.node) from error.__cause__
-
-    def _after(self, state: State, step: int) -> Place:
-        """Where a state is written in a step: where its row is, or one of a pair."""
-        if state.pair is None:
-            return self.context.at(state.after)
-        pair = self.context.at(state.pair)
-        return Place(pair.memory, pair.offset + step % 2 * self.context.size(state.after))
 
     def _begin(self, loop: Loop) -> None:
         """Zeros where a step may not come, and first rows."""
@@ -180,7 +215,9 @@ class Walk:
     # ------------------------------------------------------------------ profiles and checks
 
     def _stepwise(self, launch: Launch, ready: Ready) -> None:
-        """One kernel, waited for."""
+        """One kernel, waited for; an error, where it must not run."""
+        if (text := self.context.refused.get(launch.number)) is not None:
+            raise ShapeError(text)
         kernel = launch.placed.kernel
         clean = self.check is not None and not any(
             _has_nan(self.context.array(b)) for b in launch.placed.reads if b.type.dtype.is_float
@@ -200,61 +237,19 @@ class Walk:
                 raise NumericsError(kernel.failure(rule))
 
     def _note(self, note: Note, launch: Launch, seconds: float) -> None:
-        routine = launch.routine
-        moved = sum(self.context.size(buffer) for buffer in launch.placed.buffers)
-        note(
-            routine.kernel,
-            seconds,
-            moved,
-            evaluate(operations(routine.kernel), self.environment.sizes),
-        )
-
-
-class _Stride:
-    """Where a row lies in each step."""
-
-    __slots__ = ("_by", "_first", "_memory")
-
-    def __init__(self, first: Place, second: Place) -> None:
-        self._memory, self._first = first
-        self._by = second.offset - first.offset
-
-    def at(self, step: int) -> Place:
-        """In one step."""
-        return Place(self._memory, self._first + self._by * step)
-
-
-class _Walks:
-    """What moves in each step of a loop, and the numbers of its steps."""
-
-    def __init__(self, walk: Walk, loop: Loop) -> None:
-        self._walk, self._rows = walk, loop.index
-        moving = [*loop.reads, *loop.writes, *(rows for _, rows in loop.histories)]
-        self.rows = [(rows, _Stride(walk._row(rows, 0), walk._row(rows, 1))) for rows in moving]
-        sizes = walk.context.sizes or {}
-        self._start = evaluate(loop.index.start, sizes)
-        self._length = evaluate(loop.length, sizes)
-        self._slot = walk.recipe.slots[loop.index.row]
-        self._used = any(
-            self._slot == walk.recipe.slots[b] for use in walk.recipe.uses for b in use.reads
-        )
-
-    def number(self, step: int) -> int:
-        """What the loop calls a step."""
-        return self._start + self._rows.step * step
-
-    def index(self, step: int) -> None:
-        """Put the number of a step where it is read: many are written at once."""
-        if not self._used:
+        sizes, context = self.environment.sizes, self.context
+        if launch.loop is not None:
+            row = Accounts(sizes, self._bytes, context.array).outer(launch.loop)
+            note(row.what, seconds, row.moved, row.work, row.times, row.inside)
             return
-        context, at = self._walk.context, step % INDICES
-        if at == 0:
-            count = min(INDICES, self._length - step)
-            numbers = self.number(step) + self._rows.step * np.arange(count, dtype=np.int64)
-            place = context.own(self._slot, 8 * min(INDICES, max(self._length, 1)))
-            self._walk.held.append(write(context.queue, place, numbers))
-            self._place = place
-        context.place(self._slot, Place(self._place.memory, 8 * at))
+        moved = sum(context.size(buffer) for buffer in launch.placed.buffers)
+        kernel = launch.routine.kernel
+        note(kernel, seconds, moved, evaluate(operations(kernel), sizes))
+
+    def _bytes(self, buffer: Buffer) -> int:
+        """Of a buffer that may have no memory."""
+        size = product(shape_of(buffer)) * buffer.type.dtype.itemsize
+        return evaluate(size, self.environment.sizes)
 
 
 def _has_nan(array: Array) -> bool:

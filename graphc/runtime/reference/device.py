@@ -100,7 +100,7 @@ class ReferenceProgram:
         """One step, timed for a profile."""
         assert environment.note is not None
         moved = sum(values[slot].nbytes for slot in step.inputs)
-        tally = _Tally() if step.bodies else None
+        tally = Tally() if step.bodies else None
         start = time.perf_counter()
         self._step(step, values, environment._replace(note=tally))
         seconds = time.perf_counter() - start
@@ -131,7 +131,7 @@ class ReferenceProgram:
             values[slot] = None
 
 
-class _Tally:
+class Tally:
     """What the nodes of a body did, in all its runs."""
 
     def __init__(self) -> None:
@@ -139,16 +139,16 @@ class _Tally:
         self._runs: Counter[Node | Kernel] = Counter()
 
     def __call__(
-        self, what: Node | Kernel, seconds: float, moved: int, work: int = 0, times: int = 1,
-        inside: Sequence[Noted] = (),
+        self, what: Node | Kernel, seconds: float | None, moved: int, work: int = 0,
+        times: int = 1, inside: Sequence[Noted] = (),
     ) -> None:  # fmt: skip
         """Add one run of a node."""
         self._runs[what] += 1
         known = self._found.get(what, Noted(what, 0.0, 0, 0, 0))
-        sums = _added(known.inside, inside)
+        timed = None if seconds is None or known.seconds is None else known.seconds + seconds
         self._found[what] = Noted(
-            what, (known.seconds or 0.0) + seconds, known.moved + moved, known.work + work,
-            known.times + times, sums,
+            what, timed, known.moved + moved, known.work + work, known.times + times,
+            _added(known.inside, inside),
         )  # fmt: skip
 
     @property
@@ -164,9 +164,9 @@ class _Tally:
 
 def _added(before: Sequence[Noted], more: Sequence[Noted]) -> Sequence[Noted]:
     """Both together, node by node."""
-    tally = _Tally()
+    tally = Tally()
     for row in (*before, *more):
-        tally(row.what, row.seconds or 0.0, row.moved, row.work, row.times, row.inside)
+        tally(row.what, row.seconds, row.moved, row.work, row.times, row.inside)
     return tally.rows
 
 

@@ -19,8 +19,8 @@ from graphc.runtime.cpu.math.lanes import (
     Instructions,
     Lanes,
     intrinsic,
-    where,
 )
+from graphc.runtime.math.lanes import where
 
 HALF, SINGLE, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 FLOATS = {16: HALF, 32: SINGLE, 64: DOUBLE}

@@ -1,6 +1,6 @@
-"""Scaling by powers of two, and AVX-512's instructions for floats' exponents.
+"""AVX-512's instructions for floats' exponents.
 
-The latter take whole registers; who uses them asks `fit` first, and has another way to the same
+They take whole registers; who uses them asks `fit` first, and has another way to the same
 bits for other vectors, since rows end in narrower ones, and for other processors.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.math.lanes import INT32, WIDTHS, Lanes, intrinsic, power_of_two
+from graphc.runtime.cpu.math.lanes import INT32, WIDTHS, Lanes, intrinsic
+from graphc.runtime.math.lanes import where
 
 AS_ROUNDED_ELSEWHERE = 4
 FROM_THREE_QUARTERS = 3  # which mantissas: those of [3/4, 3/2)
@@ -25,26 +26,17 @@ def fit(x: Lanes) -> bool:
     return x.instructions.exponents and WIDTHS[x.element] * (x.count or 1) == 512
 
 
-def scaled(x: Lanes, k: Lanes, count: Lanes) -> Lanes:
-    """x * 2**k, rounded once also where the result is denormal; |k| up to twice the exponents.
-
-    `count` is k as a float. Of the two products the first is exact.
-    """
-    if fit(x):
-        return _emit(x, "scalef", [count.value, x.constant(0.0).value])
-    half = k >> 1
-    return x * power_of_two(half) * power_of_two(k - half)
+def scaled(x: Lanes, count: Lanes) -> Lanes:
+    """x * 2**count, rounded once."""
+    return _emit(x, "scalef", [count.value, x.constant(0.0).value])
 
 
-def mantissa(x: Lanes) -> Lanes:
-    """m in [3/4, 3/2) with |x| = 2**k m."""
+def mantissa_and_exponent(x: Lanes) -> tuple[Lanes, Lanes]:
+    """m in [3/4, 3/2), and a float k, with |x| = 2**k m."""
     kind = ir.Constant(INT32, FROM_THREE_QUARTERS)
-    return _emit(x, "getmant", [kind, x.constant(0.0).value])
-
-
-def exponent(x: Lanes) -> Lanes:
-    """The integer below log2 |x|, as a float."""
-    return _emit(x, "getexp", [x.constant(0.0).value])
+    m = _emit(x, "getmant", [kind, x.constant(0.0).value])
+    k = _emit(x, "getexp", [x.constant(0.0).value])  # the integer below log2 |x|
+    return m, where(m < 1.0, k + 1.0, k)
 
 
 def ends(u: Lanes, result: Lanes) -> Lanes:

@@ -16,16 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.math.lanes import INT64, Lanes, any_lane, intrinsic, where
+from graphc.runtime.cpu.math.lanes import INT64, Lanes, any_lane, intrinsic
+from graphc.runtime.math.lanes import where
+from graphc.runtime.math.two_over_pi import TWO_OVER_PI
 
-TWO_OVER_PI = int(  # its first 1280 bits behind the point
-    "a2f9836e4e441529fc2757d1f534ddc0db6295993c439041fe5163abdebbc561b7246e3a424dd2e0"
-    "06492eea09d1921cfe1deb1cb129a73ee88235f52ebb4484e99c7026b45f7e413991d639835339f4"
-    "9c845f8bbdf9283b1ff897ffde05980fef2f118b5a0a6d1f6d367ecf27cb09b74f463f669e5fea2d"
-    "7527bac7ebe5f17b3d0739f78a5292ea6bfb5fb11f8d5d0856033046fc7b6babf0cfbc209af4361d",
-    16,
-)
-WORDS = 21  # of the table: a word of zeros in front, for the smallest angles
 HALF_PI = 0xC90FDAA22168C235  # pi/2 * 2**63
 NAME = "graphc.quarter_turns"
 INT1, INT128 = ir.IntType(1), ir.IntType(128)
@@ -67,12 +61,10 @@ def _reserve(x: Lanes, element: ir.Type) -> Any:
 
 
 def _table(module: ir.Module) -> ir.GlobalVariable:
-    kind = ir.ArrayType(INT64, WORDS)
+    kind = ir.ArrayType(INT64, len(TWO_OVER_PI))
     table = ir.GlobalVariable(module, kind, f"{NAME}.table")
     table.linkage, table.global_constant = "internal", True
-    table.initializer = ir.Constant(
-        kind, [(TWO_OVER_PI >> 64 * (WORDS - 1 - i)) & (2**64 - 1) for i in range(WORDS)]
-    )
+    table.initializer = ir.Constant(kind, list(TWO_OVER_PI))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Powers: of floats as IEEE 754-2019, 9.2 has them, of integers modulo the width.
+"""Powers of floats, as IEEE 754-2019, 9.2 has them.
 
 x**y = e**(y log x). The relative error of the result is the absolute error of the exponent, which
 may be 745 times the last digit of the logarithm: float32 computes in float64, float64 takes a
@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 
-from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.double_length import Pair, exact_product, quick_sum
-from graphc.runtime.cpu.math.exponential import LN2, OVERFLOW, UNDERFLOW, exponential_sum
-from graphc.runtime.cpu.math.lanes import (
+from graphc.runtime.math import coefficients as table
+from graphc.runtime.math.double_length import Pair, exact_product, quick_sum
+from graphc.runtime.math.exponential import LN2, OVERFLOW, UNDERFLOW, exponential_sum
+from graphc.runtime.math.lanes import (
     Lanes,
-    any_lane,
     clamp,
     muladd,
     polynomial,
@@ -23,7 +21,7 @@ from graphc.runtime.cpu.math.lanes import (
     rounded,
     where,
 )
-from graphc.runtime.cpu.math.logarithmic import mantissa_and_exponent
+from graphc.runtime.math.logarithmic import mantissa_and_exponent
 
 HUGE = {32: 2.0**100, 64: 2.0**1000}  # such a power of any other number than 1 is 0 or infinite
 TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
@@ -52,14 +50,14 @@ def _power_32(x: Lanes, y: Lanes) -> Lanes:
     """2**(y log2 x) in float64, for x >= 0; a step of Newton's gives the reciprocal 46 bits."""
     m, k = mantissa_and_exponent(x)
     parts = (m, y, _with_poles(k, x), 1.0 / (m + 1.0))
-    wide, exponent, count, near = (v.convert("fpext", ir.DoubleType()) for v in parts)
+    wide, exponent, count, near = (v.widened() for v in parts)
     inverse = muladd(near, muladd(-near, wide + 1.0, 1.0), near)
     s = (wide - 1.0) * inverse
     logarithm = muladd(polynomial(s * s, table.POWER_LOG2), s, count)
     held = clamp(logarithm * exponent, -200.0, 200.0)
     n, nearest = rounded(held, 1.0)
     result = polynomial(held - nearest, table.POWER_EXP2) * power_of_two(n)
-    return result.convert("fptrunc", x.element)
+    return result.narrowed()
 
 
 def _power_64(x: Lanes, y: Lanes) -> Lanes:
@@ -97,29 +95,3 @@ def _long_quotient(m: Lanes) -> Pair:
     product, product_low = exact_product(s, divisor)
     rest = ((f - product) - product_low) - s * divisor_low
     return s, rest * inverse
-
-
-def integer_power(x: Lanes, y: Lanes, signed: bool) -> Lanes:
-    """x**y by repeated squaring, as often as the largest exponent has digits.
-
-    To a negative exponent, x is 1 or -1 and gives 1 or -1, or it gives 0.
-    """
-    builder, start = x.builder, x.builder.block
-    remaining = where(y < 0, 0, y) if signed else y
-    body, after = builder.append_basic_block("square"), builder.append_basic_block("raised")
-    builder.branch(body)
-    builder.position_at_end(body)
-    base, left, result = (x.wrap(builder.phi(x.value.type)) for _ in range(3))
-    for phi, value in ((base, x), (left, remaining), (result, x.constant(1))):
-        phi.value.add_incoming(value.value, start)
-    raised = where((left & 1).differs(0), result * base, result)
-    squared, shifted = base * base, left.logical_right(1)
-    for phi, value in ((base, squared), (left, shifted), (result, raised)):
-        phi.value.add_incoming(value.value, body)
-    builder.cbranch(any_lane(shifted.differs(0)), body, after)
-    builder.position_at_end(after)
-    if not signed:
-        return raised
-    unit = where((y & 1).equals(0), 1, x)
-    inverse = where(x.equals(1) | x.equals(-1), unit, 0)
-    return where(y < 0, inverse, raised)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.exponents import scaled
-from graphc.runtime.cpu.math.lanes import (
+from graphc.runtime.math import coefficients as table
+from graphc.runtime.math.lanes import (
     Lanes,
     clamp,
     copysign,
@@ -20,6 +19,7 @@ from graphc.runtime.cpu.math.lanes import (
     polynomial,
     power_of_two,
     rounded,
+    scaled,
     where,
 )
 
@@ -121,6 +121,6 @@ def tanh(x: Lanes) -> Lanes:
 def _halves(x: Lanes) -> tuple[float, ...]:
     """ln 2 / 2, in one number where that is near enough and products are exact."""
     bits = x.format.bits
-    if bits == 32 and x.instructions.fma:
+    if bits == 32 and x.fused:
         return (0.34657359,)
     return tuple(part / 2 for part in LN2[bits])

@@ -1,9 +1,9 @@
 """What kernels did, for profiles: bytes and operations; in a loop, those of all steps together.
 
-Enters: a run that has just made a step of the plan. Leaves: `Noted`s. A loop is one native call, so
-what is inside has no times of its own. How many steps it made is known, and what a kernel does in
-each; of an inner loop whose length data decides, the most that it may do, or one step where there
-is no most; of a branch, the side that does more.
+Enters: a run that has just made a step of the plan. Leaves: `Noted`s. A loop that is one native
+call, or one launch, has no times of what is inside. How many steps it made is known, and what a
+kernel does in each; of an inner loop whose length data decides, the most that it may do, or one
+step where there is no most; of a branch, the side that does more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`check="nan"` on the CPU: the operation that made a NaN, though kernels are made of several.
+"""`check="nan"` on native devices: the operation that made a NaN, though kernels are made of many.
 
 Enters: a graph and its program, which stops at the first kernel that makes a NaN. Leaves: a
 program that then runs the graph node by node in NumPy, whose error names the node with its line
@@ -8,35 +8,44 @@ and the ranges of what it read. Where NumPy makes no NaN, the kernel's own error
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from graphc.dims import Symbol
 from graphc.dtypes import Array
 from graphc.errors import NumericsError
 from graphc.graph import Graph
-from graphc.runtime.cpu.program import CpuProgram
-from graphc.runtime.device import Environment
+from graphc.runtime.device import Environment, Program
 from graphc.runtime.memory import Peak
 from graphc.runtime.reference.device import ReferenceDevice
+
+
+class NativeProgram(Program, Protocol):
+    """What both native devices make of a graph."""
+
+    fresh: bool
+
+    @property
+    def summary(self) -> Mapping[str, int]:
+        """For the compile report."""
+        ...
+
+    def memory(self, sizes: Mapping[Symbol, int]) -> Peak:
+        """The memory that a run of these sizes needs."""
+        ...
 
 
 class CheckedProgram:
     """A program that stops at a NaN, and the graph that it was made of."""
 
-    fresh = CpuProgram.fresh
-
-    def __init__(self, graph: Graph, program: CpuProgram) -> None:
+    def __init__(self, graph: Graph, program: NativeProgram) -> None:
         self._program = program
         self._reference = ReferenceDevice().compile(graph, "nan")
-        self.summary = program.summary
+        self.fresh, self.summary, self.memory = program.fresh, program.summary, program.memory
 
-    def run(self, feeds: Sequence[Array], environment: Environment) -> list[Array]:
+    def run(self, feeds: Sequence[Array], environment: Environment) -> Sequence[Array]:
         """The values of the roots."""
         try:
             return self._program.run(feeds, environment)
         except NumericsError:
             self._reference.run(feeds, environment._replace(note=None))
             raise
-
-    def memory(self, sizes: Mapping[Symbol, int]) -> Peak:
-        """The memory that a run of these sizes needs."""
-        return self._program.memory(sizes)

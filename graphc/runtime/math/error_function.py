@@ -6,9 +6,9 @@ SLEEF: A portable vectorized library of C standard mathematical functions (2020)
 
 from __future__ import annotations
 
-from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.exponential import bounded_exponential
-from graphc.runtime.cpu.math.lanes import Lanes, copysign, muladd, polynomial, where
+from graphc.runtime.math import coefficients as table
+from graphc.runtime.math.exponential import bounded_exponential
+from graphc.runtime.math.lanes import Lanes, copysign, muladd, polynomial, where
 
 NEAR = {32: table.ERF_32, 64: table.ERF_64}
 TAIL = {32: table.ERF_TAIL_32, 64: table.ERF_TAIL_64}

@@ -3,7 +3,7 @@
 x = n pi/2 + r with |r| <= pi/4 and a little more: n mod 4 says which of the two polynomials to
 take and its sign. pi/2 is the sum of numbers of few digits, whose products with n are exact, and a
 rest (W. J. Cody, W. Waite, 1980); angles for which n has too many digits take another way
-(quarter_turns). float32 reduces in float64, where its angles have all their digits to spare.
+(`Lanes.huge_angles`). float32 reduces in float64, where its angles have all their digits to spare.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from graphc.runtime.cpu import ir
-from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.double_length import exact_sum, quick_sum
-from graphc.runtime.cpu.math.exponential import TINY
-from graphc.runtime.cpu.math.lanes import Lanes, muladd, polynomial, rounded, where
-from graphc.runtime.cpu.math.quarter_turns import huge_angles
+from graphc.runtime.math import coefficients as table
+from graphc.runtime.math.double_length import exact_sum, quick_sum
+from graphc.runtime.math.exponential import TINY
+from graphc.runtime.math.lanes import Lanes, muladd, polynomial, rounded, where
 
 HALF_PI_32 = (1.5707963267923333, 2.563344151594519e-12)
 HALF_PI_64 = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
@@ -57,12 +55,12 @@ def reduced(x: Lanes) -> Angle:
     size = abs(x)
     huge = (size > LIMIT[x.format.bits]) & (size < math.inf)
     if x.format.bits == 64:
-        r, lost, n = huge_angles(x, huge, (*_long_reduction(x, count), n))
+        r, lost, n = x.huge_angles(huge, (*_long_reduction(x, count), n))
         return Angle(r, lost, n, bits=64)
-    wide, turns = (v.convert("fpext", ir.DoubleType()) for v in (x, count))
+    wide, turns = x.widened(), count.widened()
     high, low = HALF_PI_32
     r = muladd(turns, -low, muladd(turns, -high, wide))
-    r, _, n = huge_angles(wide, huge, (r, wide.constant(0.0), n))
+    r, _, n = wide.huge_angles(huge, (r, wide.constant(0.0), n))
     return Angle(r, None, n, bits=32)
 
 
@@ -77,7 +75,7 @@ def _narrowed(x: Lanes, angle: Angle) -> Angle:
     """The angle in the digits that the polynomials need."""
     if x.format.bits == 64:
         return angle
-    return Angle(angle.r.convert("fptrunc", x.element), None, angle.n, bits=32)
+    return Angle(angle.r.narrowed(), None, angle.n, bits=32)
 
 
 def _wave(x: Lanes, angle: Angle, n: Lanes) -> Lanes:
@@ -111,7 +109,7 @@ def tan(x: Lanes) -> Lanes:
 def _tangent_32(x: Lanes, angle: Angle, even: Lanes) -> Lanes:
     sine, cosine = angle.r + angle.sine_tail(), 1.0 + angle.cosine_tail()
     quotient = where(even, sine, -cosine) / where(even, cosine, sine)
-    return quotient.convert("fptrunc", x.element)
+    return quotient.narrowed()
 
 
 def _tangent_64(angle: Angle, even: Lanes) -> Lanes:

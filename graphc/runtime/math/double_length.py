@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from graphc.runtime.cpu.math.lanes import Lanes, Like
+from graphc.runtime.math.lanes import Lanes, Like
 
 Pair: TypeAlias = tuple[Lanes, Lanes]
 
@@ -35,7 +35,7 @@ def truncated(x: Lanes) -> Lanes:
 def exact_product(a: Lanes, b: Lanes) -> Pair:
     """a * b exactly, unless its last digits underflow."""
     product = a * b
-    if a.instructions.fma:
+    if a.fused:
         return product, a.call("fma", b, -product)
     a_high, b_high = truncated(a), truncated(b)
     a_low, b_low = a - a_high, b - b_high

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphc.dtypes import Array
 
+PAGE = 4_096  # drivers share memory that begins with a page, and copy other memory
 STEPS = 8  # sizes between two powers of two
 
 
@@ -38,7 +39,8 @@ class Leases:
         try:
             memory = self._free[size].pop()
         except (KeyError, IndexError):
-            memory = np.ndarray.__new__(_Memory, (size,), np.uint8)
+            raw = np.ndarray.__new__(_Memory, (size + PAGE,), np.uint8)
+            memory = np.ndarray.__new__(_Memory, (size,), np.uint8, raw, -raw.ctypes.data % PAGE)
             memory.address = int(memory.ctypes.data)
         lease = np.ndarray((size,), np.uint8, memory)
         reference = weakref.ref(lease, self._back)

@@ -7,9 +7,9 @@ added, the digits that it has beyond the format are added too.
 
 from __future__ import annotations
 
-from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math.double_length import truncated
-from graphc.runtime.cpu.math.lanes import Lanes, copysign, muladd, polynomial, where
+from graphc.runtime.math import coefficients as table
+from graphc.runtime.math.double_length import truncated
+from graphc.runtime.math.lanes import Lanes, copysign, muladd, polynomial, where
 
 ATAN = {32: table.ATAN_32, 64: table.ATAN_64}
 ASIN = {32: table.ASIN_32, 64: table.ASIN_64}

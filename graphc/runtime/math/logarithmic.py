@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 
-from graphc.runtime.cpu.math import coefficients as table
-from graphc.runtime.cpu.math import exponents
-from graphc.runtime.cpu.math.exponential import LN2
-from graphc.runtime.cpu.math.lanes import Lanes, as_count, copysign, muladd, polynomial, where
+from graphc.runtime.math import coefficients as table
+from graphc.runtime.math.exponential import LN2
+from graphc.runtime.math.lanes import Lanes, as_count, copysign, muladd, polynomial, where
 
 LOWEST = {32: 0x3F400000, 64: 0x3FE6A09E667F3BCD}  # the bits of the smallest m
 INVALID = math.copysign(math.nan, -1.0)  # what processors make of invalid operations
@@ -23,10 +22,9 @@ NEAREST_LN2 = 0.6931471824645996  # float32's: near enough for 150 of them, if p
 def mantissa_and_exponent(x: Lanes) -> tuple[Lanes, Lanes]:
     """m and k, as floats, with x = 2**k m, for positive finite x."""
     form = x.format
-    if form.bits == 32 and exponents.fit(x):
-        m = exponents.mantissa(x)
-        k = exponents.exponent(x)
-        return m, where(m < 1.0, k + 1.0, k)
+    own: tuple[Lanes, Lanes] | None = x.own_mantissa() if form.bits == 32 else None
+    if own is not None:
+        return own
     small = x < form.smallest_normal
     shifted = where(small, x * 2.0**form.mantissa, x).as_bits() - LOWEST[form.bits]
     digits = (shifted & ((1 << form.mantissa) - 1)) + LOWEST[form.bits]
@@ -40,7 +38,7 @@ def _log(count: Lanes, f: Lanes, unit: float = 1.0) -> Lanes:
     square = f * f
     if f.format.bits == 32:
         near = muladd(square, polynomial(f, (-0.5, *table.LOG_32)), f)
-        if f.instructions.fma:
+        if f.fused:
             return muladd(count, NEAREST_LN2 * unit, near)
         return muladd(count, high, muladd(count, low, near))
     s, half = f / (f + 2.0), square * 0.5
@@ -52,8 +50,9 @@ def _log(count: Lanes, f: Lanes, unit: float = 1.0) -> Lanes:
 
 def _at_the_ends(x: Lanes, pole: float, u: Lanes, result: Lanes) -> Lanes:
     """-infinity at the pole, NaN below it, x itself where that is infinity or NaN; u = x - pole."""
-    if exponents.fit(x):
-        return exponents.ends(u, result)
+    own: Lanes | None = result.own_ends(u)
+    if own is not None:
+        return own
     outside = where(x < pole, x.constant(INVALID), -math.inf)
     return where(x < math.inf, where(x > pole, result, outside), x)
 
@@ -75,7 +74,7 @@ def log1p(x: Lanes) -> Lanes:
     power = ((form.bias << form.mantissa) - exponent).as_float()  # 2**-k, or below 0 or 0 if huge
     f = (x.as_bits() - exponent).as_float() + (where(power > 0.0, power, 0.0) - 1.0)
     if form.bits == 32:
-        result = _log(exponent.convert("sitofp", form.dtype), f, 2.0**-form.mantissa)
+        result = _log(exponent.as_number(), f, 2.0**-form.mantissa)
     else:
         result = _log(as_count(exponent >> form.mantissa), f)
     return _at_the_ends(x, -1.0, u, copysign(result, x))

@@ -1,4 +1,4 @@
-"""Object code on disk, found by content, so that a second process starts warm.
+"""Compiled code on disk, found by content, so that a second process starts warm.
 
 Enters: a key (a hash of everything that decides the code) and bytes. Leaves: the same bytes in
 another process, or nothing. Many processes share a folder without locks: an entry is written under
