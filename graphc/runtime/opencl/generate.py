@@ -100,8 +100,7 @@ def demand(kernel: Kernel, capabilities: Capabilities) -> None:
         try:
             capabilities.demand(float64)
         except DeviceError as error:
-            lines = "".join(f"\n  {kernel.name} was called at {where}" for where in kernel.lines)
-            raise DeviceError(f"{kernel.name}: {error}{lines}") from None
+            raise DeviceError(kernel.failure(str(error))) from None
 
 
 class Generator:

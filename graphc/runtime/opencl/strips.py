@@ -195,7 +195,7 @@ class Strip:
 
     def _compute(self) -> None:
         """All vectors, each as soon as what it needs is there."""
-        left = [part for part in self.plan.whole if part not in self.known]
+        left = [part for part in self.plan.vectors if part not in self.known]
         while left:
             self._fill(item for part in left for item in self._from_lanes(part))
             later: list[Scalar] = []

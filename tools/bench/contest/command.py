@@ -34,6 +34,7 @@ from .table import markdown, show, write_between
 from .workloads import Target
 
 DOCS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+OPENCL_DOCS = (ROOT / "docs" / "opencl.md",)
 FIRST_STEP_ROUNDS = 5
 ALONE = {  # rows that only graphc has: name, key in what is told, text, unit, target
     "variable_batch": [
@@ -170,8 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the figures")
     add("--chart", type=Path, metavar="FILE", help="draw them (.svg, .png, .pdf)")
     add("--markdown", type=Path, nargs="*", metavar="FILE",
-        help="write the table between the markers of these files; README.md and "
-        "docs/performance.md, where none is named")  # fmt: skip
+        help="write the table between the markers of these files; where none is named, "
+        "README.md and docs/performance.md, or of an OpenCL device docs/opencl.md")  # fmt: skip
     add("--load", type=Path, metavar="FILE", help="take figures from a JSON file; measure nothing")
     add("--small", action="store_true", help="tiny sizes, to see whether all of it works")
     add("--patience", type=float, default=600.0, metavar="SECONDS", help="for any one answer")
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.markdown is not None:
         if results.machine.get("small"):
             raise SystemExit("figures of --small sizes say nothing: they go into no document")
-        for path in options.markdown or DOCS:
+        for path in options.markdown or (OPENCL_DOCS if results.machine.get("device") else DOCS):
             picture = options.chart and os.path.relpath(options.chart, path.parent)
             write_between(path, markdown(results, picture))
     return int(any(row.differs for row in results.rows))
