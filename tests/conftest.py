@@ -37,13 +37,14 @@ def session(request: pytest.FixtureRequest) -> Iterator[g.Session]:
         yield opened
 
 
-# OpenCL drivers compile every kernel for themselves, slowly: of these tables, which other devices
-# run whole, a quick run leaves OpenCL's rows out. `pytest --thorough` runs them too.
-LONG_ON_OPENCL = (
-    "test_control_seen", "test_inner_fetch", "test_loop_gradients", "test_loop_passes",
-    "test_ordered", "test_recurrent", "test_scan", "test_while_loop",
-)  # fmt: skip
+# OpenCL drivers compile every kernel for themselves, slowly: of the tables that other devices run
+# whole, and of the long ones of its own, a quick run takes some of OpenCL's rows, always the same:
+# a part of each table. `pytest --thorough` runs them all.
+LONG = ("test_opencl_tiles", "test_opencl_clusters", "test_opencl_ordered")
+WHOLE = ("test_opencl_devices", "test_opencl_loops", "test_opencl_math", "test_opencl_memory",
+         "test_cli", "test_doctests", "test_style")  # fmt: skip
 USUAL = ("[int32]", "[float32]")
+PART = 4  # one of so many rows
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,11 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _is_long(item: pytest.Item) -> bool:
-    if item.path.stem == "test_opencl_tiles":
-        return crc32(item.name.encode()) % 3 > 0  # products of many sizes: a third of them
-    if item.name.startswith("test_every_op_in_one_program"):
+    stem = item.path.stem
+    if stem == "test_opencl_program" and item.name.startswith("test_every_op_in_one_program"):
         return not item.name.endswith(USUAL)
-    return item.path.stem in LONG_ON_OPENCL and "opencl" in item.name
+    if stem in LONG or (stem not in WHOLE and "opencl" in item.name):
+        return crc32(item.name.encode()) % PART > 0
+    return False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

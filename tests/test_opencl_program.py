@@ -53,8 +53,11 @@ def run(device: OpenclDevice, graph: Graph, arrays: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_op_in_one_program(device: OpenclDevice, dtype: DType) -> None:
-    step = 1 if dtype in (float32, int32) else 3
+def test_every_op_in_one_program(
+    device: OpenclDevice, dtype: DType, request: pytest.FixtureRequest
+) -> None:
+    every = request.config.getoption("--thorough") and dtype in (float32, int32)
+    step = 1 if every else 3
     rows = [
         (op, case)
         for op in SILENT
