@@ -44,7 +44,7 @@ LONG = ("test_opencl_tiles", "test_opencl_clusters", "test_opencl_ordered")
 WHOLE = ("test_opencl_devices", "test_opencl_loops", "test_opencl_math", "test_opencl_memory",
          "test_cli", "test_doctests", "test_style")  # fmt: skip
 USUAL = ("[int32]", "[float32]")
-PART = 4  # one of so many rows
+PART = 6  # one of so many rows
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
