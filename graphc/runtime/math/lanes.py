@@ -75,25 +75,46 @@ class Lanes(ABC):
     def constant(self, number: int | float) -> Self:
         """A number in all lanes, of the same type."""
 
+    def lift(self, other: Like) -> Any:
+        """The value of another operand."""
+        return other.value if isinstance(other, Lanes) else self.constant(other).value
+
+    @abstractmethod
+    def apply(self, sign: str, other: Like) -> Self:
+        """One of `+ - * /` of numbers, `& | ^` of integers and truths, `<< >>` of integers.
+
+        Shifts to the right keep the sign.
+        """
+
+    @abstractmethod
+    def compare(self, sign: str, other: Like) -> Self:
+        """One of `< <= > >= == !=`; NaN is in none of these relations but the last."""
+
     # ------------------------------------------------------------------ arithmetic
 
-    @abstractmethod
-    def __add__(self, other: Like) -> Self: ...
+    def __add__(self, other: Like) -> Self:
+        return self.apply("+", other)
 
-    @abstractmethod
-    def __sub__(self, other: Like) -> Self: ...
+    def __sub__(self, other: Like) -> Self:
+        return self.apply("-", other)
 
-    @abstractmethod
-    def __mul__(self, other: Like) -> Self: ...
+    def __mul__(self, other: Like) -> Self:
+        return self.apply("*", other)
 
-    @abstractmethod
-    def __truediv__(self, other: Like) -> Self: ...
+    def __truediv__(self, other: Like) -> Self:
+        return self.apply("/", other)
 
-    @abstractmethod
-    def __rsub__(self, other: Like) -> Self: ...
+    def __radd__(self, other: int | float) -> Self:
+        return self + other
 
-    @abstractmethod
-    def __rtruediv__(self, other: Like) -> Self: ...
+    def __rsub__(self, other: int | float) -> Self:
+        return self.constant(other) - self
+
+    def __rmul__(self, other: int | float) -> Self:
+        return self * other
+
+    def __rtruediv__(self, other: int | float) -> Self:
+        return self.constant(other) / self
 
     @abstractmethod
     def __neg__(self) -> Self: ...
@@ -101,36 +122,29 @@ class Lanes(ABC):
     @abstractmethod
     def __abs__(self) -> Self: ...
 
-    def __radd__(self, other: int | float) -> Self:
-        return self + other
-
-    def __rmul__(self, other: int | float) -> Self:
-        return self * other
-
     @abstractmethod
     def call(self, name: str, *others: Like) -> Self:
         """fma, fmuladd, sqrt, floor, trunc, copysign of floats, by LLVM's names."""
 
     # ------------------------------------------------------------------ bits
 
-    @abstractmethod
-    def __and__(self, other: Like) -> Self: ...
+    def __and__(self, other: Like) -> Self:
+        return self.apply("&", other)
 
-    @abstractmethod
-    def __or__(self, other: Like) -> Self: ...
+    def __or__(self, other: Like) -> Self:
+        return self.apply("|", other)
 
-    @abstractmethod
-    def __xor__(self, other: Like) -> Self: ...
+    def __xor__(self, other: Like) -> Self:
+        return self.apply("^", other)
+
+    def __lshift__(self, count: Like) -> Self:
+        return self.apply("<<", count)
+
+    def __rshift__(self, count: Like) -> Self:
+        return self.apply(">>", count)
 
     @abstractmethod
     def __invert__(self) -> Self: ...
-
-    @abstractmethod
-    def __lshift__(self, count: Like) -> Self: ...
-
-    @abstractmethod
-    def __rshift__(self, count: Like) -> Self:
-        """Keeps the sign."""
 
     @abstractmethod
     def as_bits(self) -> Self:
@@ -142,25 +156,25 @@ class Lanes(ABC):
 
     # ------------------------------------------------------------------ comparisons
 
-    @abstractmethod
-    def __lt__(self, other: Like) -> Self: ...
+    def __lt__(self, other: Like) -> Self:
+        return self.compare("<", other)
 
-    @abstractmethod
-    def __le__(self, other: Like) -> Self: ...
+    def __le__(self, other: Like) -> Self:
+        return self.compare("<=", other)
 
-    @abstractmethod
-    def __gt__(self, other: Like) -> Self: ...
+    def __gt__(self, other: Like) -> Self:
+        return self.compare(">", other)
 
-    @abstractmethod
-    def __ge__(self, other: Like) -> Self: ...
+    def __ge__(self, other: Like) -> Self:
+        return self.compare(">=", other)
 
-    @abstractmethod
     def equals(self, other: Like) -> Self:
         """Where the two are equal; NaN is to nothing."""
+        return self.compare("==", other)
 
-    @abstractmethod
     def differs(self, other: Like) -> Self:
         """Where the two are not equal; NaN is from everything."""
+        return self.compare("!=", other)
 
     @abstractmethod
     def where(self, x: Like, y: Like) -> Self:

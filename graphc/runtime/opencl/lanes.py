@@ -20,6 +20,7 @@ from graphc.runtime.math.two_over_pi import TWO_OVER_PI
 
 FLOATS = {32: "float", 64: "double"}
 INTEGERS = {32: "int", 64: "long"}
+SIGNED = ("/", "&", "|", "^", ">>")  # what C computes of signed integers as it must be
 
 
 QUARTER_TURNS = """\
@@ -123,10 +124,6 @@ class Lanes(formulas.Lanes):
         shape = self.body.shaped(self.element(self.kind, self.bits))
         return type(self)(self.body, f"({shape})({text})", self.bits, self.kind)
 
-    def lift(self, other: Like) -> str:
-        """The other operand."""
-        return other.value if isinstance(other, formulas.Lanes) else self.constant(other).value
-
     # ------------------------------------------------------------------ arithmetic
 
     def _unsigned(self, text: str) -> str:
@@ -135,28 +132,15 @@ class Lanes(formulas.Lanes):
     def _signed(self, text: str) -> str:
         return f"as_{self.body.shaped(INTEGERS[self.bits])}({text})"
 
-    def _apply(self, sign: str, x: str, y: str) -> Self:
-        if self.kind == "float":
+    def apply(self, sign: str, other: Like) -> Self:
+        """C's operator; integers wrap, and truths of other widths are converted."""
+        if isinstance(other, Lanes) and self.kind == "truth":
+            other = other.as_wide(self.bits)
+        x, y = self.value, self.lift(other)
+        if self.kind != "integer" or sign in SIGNED:
             return self.made(f"{x} {sign} {y}")
-        return self.made(self._signed(f"{self._unsigned(x)} {sign} {self._unsigned(y)}"))
-
-    def __add__(self, other: Like) -> Self:
-        return self._apply("+", self.value, self.lift(other))
-
-    def __sub__(self, other: Like) -> Self:
-        return self._apply("-", self.value, self.lift(other))
-
-    def __mul__(self, other: Like) -> Self:
-        return self._apply("*", self.value, self.lift(other))
-
-    def __truediv__(self, other: Like) -> Self:
-        return self.made(f"{self.value} / {self.lift(other)}")
-
-    def __rsub__(self, other: Like) -> Self:
-        return self._apply("-", self.lift(other), self.value)
-
-    def __rtruediv__(self, other: Like) -> Self:
-        return self.made(f"{self.lift(other)} / {self.value}")
+        count = y if sign == "<<" else self._unsigned(y)
+        return self.made(self._signed(f"{self._unsigned(x)} {sign} {count}"))
 
     def __neg__(self) -> Self:
         return self.made(f"-{self.value}") if self.kind == "float" else 0 - self
@@ -173,28 +157,8 @@ class Lanes(formulas.Lanes):
 
     # ------------------------------------------------------------------ bits
 
-    def _bits(self, sign: str, other: Like) -> Self:
-        if isinstance(other, Lanes) and self.kind == "truth":
-            other = other.as_wide(self.bits)
-        return self.made(f"{self.value} {sign} {self.lift(other)}")
-
-    def __and__(self, other: Like) -> Self:
-        return self._bits("&", other)
-
-    def __or__(self, other: Like) -> Self:
-        return self._bits("|", other)
-
-    def __xor__(self, other: Like) -> Self:
-        return self._bits("^", other)
-
     def __invert__(self) -> Self:
         return self.made(f"{'!' if self.kind == 'truth' else '~'}{self.value}")
-
-    def __lshift__(self, count: Like) -> Self:
-        return self.made(self._signed(f"{self._unsigned(self.value)} << {self.lift(count)}"))
-
-    def __rshift__(self, count: Like) -> Self:
-        return self._bits(">>", count)
 
     def as_bits(self) -> Self:
         """The bits of floats, as integers."""
@@ -206,28 +170,9 @@ class Lanes(formulas.Lanes):
 
     # ------------------------------------------------------------------ comparisons
 
-    def _compare(self, sign: str, other: Like) -> Self:
+    def compare(self, sign: str, other: Like) -> Self:
+        """C's operator."""
         return self.made(f"{self.value} {sign} {self.lift(other)}", "truth")
-
-    def __lt__(self, other: Like) -> Self:
-        return self._compare("<", other)
-
-    def __le__(self, other: Like) -> Self:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: Like) -> Self:
-        return self._compare(">", other)
-
-    def __ge__(self, other: Like) -> Self:
-        return self._compare(">=", other)
-
-    def equals(self, other: Like) -> Self:
-        """Where the two are equal."""
-        return self._compare("==", other)
-
-    def differs(self, other: Like) -> Self:
-        """Where the two are not equal."""
-        return self._compare("!=", other)
 
     def where(self, x: Like, y: Like) -> Self:
         """`x` in lanes that are true, else `y`."""

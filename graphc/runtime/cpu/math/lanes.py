@@ -19,6 +19,10 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 WIDTHS = {ir.HalfType(): 16, ir.FloatType(): 32, ir.DoubleType(): 64}
 LABELS = {16: "f16", 32: "f32", 64: "f64"}
 FLOATS = {16: ir.HalfType(), 32: ir.FloatType(), 64: ir.DoubleType()}
+OPERATIONS = {  # the builder's names for floats and for integers
+    "+": ("fadd", "add"), "-": ("fsub", "sub"), "*": ("fmul", "mul"), "/": ("fdiv", "sdiv"),
+    "&": ("", "and_"), "|": ("", "or_"), "^": ("", "xor"), "<<": ("", "shl"), ">>": ("", "ashr"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,33 +96,13 @@ class Lanes(formulas.Lanes):
             return self.wrap(scalar)
         return self.wrap(splat_constant(scalar, self.count))
 
-    def lift(self, other: Like) -> Any:
-        """The other operand of an instruction."""
-        return other.value if isinstance(other, formulas.Lanes) else self.constant(other).value
-
     # ------------------------------------------------------------------ arithmetic
 
-    def _apply(self, floating: str, whole: str, other: Like) -> Self:
+    def apply(self, sign: str, other: Like) -> Self:
+        """One of `OPERATIONS`, of floats or of integers."""
+        floating, whole = OPERATIONS[sign]
         emit = getattr(self.builder, floating if self.is_float else whole)
         return self.wrap(emit(self.value, self.lift(other)))
-
-    def __add__(self, other: Like) -> Self:
-        return self._apply("fadd", "add", other)
-
-    def __sub__(self, other: Like) -> Self:
-        return self._apply("fsub", "sub", other)
-
-    def __mul__(self, other: Like) -> Self:
-        return self._apply("fmul", "mul", other)
-
-    def __truediv__(self, other: Like) -> Self:
-        return self._apply("fdiv", "sdiv", other)
-
-    def __rsub__(self, other: Like) -> Self:
-        return self.wrap(self.lift(other)) - self
-
-    def __rtruediv__(self, other: Like) -> Self:
-        return self.wrap(self.lift(other)) / self
 
     def __neg__(self) -> Self:
         return self.wrap(self.builder.fneg(self.value)) if self.is_float else 0 - self
@@ -128,24 +112,8 @@ class Lanes(formulas.Lanes):
 
     # ------------------------------------------------------------------ bits
 
-    def __and__(self, other: Like) -> Self:
-        return self.wrap(self.builder.and_(self.value, self.lift(other)))
-
-    def __or__(self, other: Like) -> Self:
-        return self.wrap(self.builder.or_(self.value, self.lift(other)))
-
-    def __xor__(self, other: Like) -> Self:
-        return self.wrap(self.builder.xor(self.value, self.lift(other)))
-
     def __invert__(self) -> Self:
         return self ^ -1
-
-    def __lshift__(self, count: Like) -> Self:
-        return self.wrap(self.builder.shl(self.value, self.lift(count)))
-
-    def __rshift__(self, count: Like) -> Self:
-        """Keeps the sign."""
-        return self.wrap(self.builder.ashr(self.value, self.lift(count)))
 
     def logical_right(self, count: Like) -> Self:
         """Shifts zeros in."""
@@ -162,30 +130,12 @@ class Lanes(formulas.Lanes):
 
     # ------------------------------------------------------------------ comparisons
 
-    def _compare(self, sign: str, other: Like) -> Self:
-        emit = self.builder.fcmp_ordered if self.is_float else self.builder.icmp_signed
+    def compare(self, sign: str, other: Like) -> Self:
+        """Ordered but for `!=`; integers have signs."""
+        builder = self.builder
+        floating = builder.fcmp_unordered if sign == "!=" else builder.fcmp_ordered
+        emit = floating if self.is_float else builder.icmp_signed
         return self.wrap(emit(sign, self.value, self.lift(other)))
-
-    def __lt__(self, other: Like) -> Self:
-        return self._compare("<", other)
-
-    def __le__(self, other: Like) -> Self:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: Like) -> Self:
-        return self._compare(">", other)
-
-    def __ge__(self, other: Like) -> Self:
-        return self._compare(">=", other)
-
-    def equals(self, other: Like) -> Self:
-        """Where the two are equal; NaN is to nothing."""
-        return self._compare("==", other)
-
-    def differs(self, other: Like) -> Self:
-        """Where the two are not equal; NaN is from everything."""
-        emit = self.builder.fcmp_unordered if self.is_float else self.builder.icmp_signed
-        return self.wrap(emit("!=", self.value, self.lift(other)))
 
     def where(self, x: Like, y: Like) -> Self:
         """`x` in lanes that are true, else `y`; one of the two is a value."""
