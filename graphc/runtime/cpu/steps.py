@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.dims import evaluate
 from graphc.dtypes import Array
-from graphc.errors import NumericsError, ShapeError
+from graphc.errors import ShapeError
 from graphc.kernel import Buffer
 from graphc.plan import Branch, Host, unmet
 from graphc.runtime.accounts import Accounts
@@ -25,6 +25,7 @@ from graphc.runtime.cpu.walker import BEGIN, END, FAULT, FOUND, INDEX
 from graphc.runtime.device import Environment, Note
 from graphc.runtime.leases import Leases
 from graphc.runtime.memory import byte_count
+from graphc.runtime.numerics import check_host, check_kernel, has_nan
 from graphc.runtime.reference.device import apply_oracle
 
 
@@ -153,16 +154,12 @@ class Run:
             begin = after
 
     def _has_nan(self, buffer: Buffer) -> bool:
-        return buffer.type.dtype.is_float and bool(np.isnan(self.value(buffer)).any())
+        return buffer.type.dtype.is_float and has_nan(self.value(buffer))
 
     def _check(self, native: Native) -> None:
         """Raise where a launch made a NaN; what it read had none."""
-        kernel = native.routine.kernel
-        for buffer in _results(native):
-            if self._has_nan(buffer):
-                array = self.value(buffer)
-                rule = f"made {int(np.isnan(array).sum())} NaN of {array.size} values"
-                raise NumericsError(kernel.failure(rule))
+        floats = [buffer for buffer in _results(native) if buffer.type.dtype.is_float]
+        check_kernel(native.routine.kernel, map(self.value, floats))
 
     def _note(self, note: Note, native: Native, seconds: float) -> None:
         accounts = Accounts(self.environment.sizes, self._bytes, self.value)
@@ -201,8 +198,8 @@ class Run:
             for place in self.recipe.places[buffer]:
                 self.context.words[place] = address
             arrays.append(array)
-        if self.check is not None and not any(map(_any_nan, inputs)):
-            _check_host(host, arrays)
+        if self.check is not None and not any(map(has_nan, inputs)):
+            check_host(host, arrays)
         return arrays
 
 
@@ -227,15 +224,3 @@ def _own(array: Array, buffer: Buffer, others: Sequence[Array]) -> Array:
     if fits and not any(array is x for x in others):
         return array
     return np.array(array, dtype, order="C")
-
-
-def _any_nan(array: Array) -> bool:
-    return array.dtype.kind == "f" and bool(np.isnan(array).any())
-
-
-def _check_host(host: Host, arrays: Sequence[Array]) -> None:
-    for array in arrays:
-        if _any_nan(array):
-            name, count = host.node.op.name, int(np.isnan(array).sum())
-            rule = f"made {count} NaN of {array.size} values"
-            raise NumericsError(f"{name}: {rule}\n  {name} was called at {host.node.where}")

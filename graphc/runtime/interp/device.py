@@ -16,6 +16,7 @@ from graphc.lower import lower
 from graphc.plan import Branch, Call, Demand, Host, Loop, Step, unmet
 from graphc.runtime.device import Environment, Limits
 from graphc.runtime.interp.evaluate import run_kernel
+from graphc.runtime.numerics import check_kernel, has_nan
 from graphc.runtime.reference.device import ReferenceDevice, apply_oracle, in_step
 
 Buffers: TypeAlias = "dict[Buffer, Array]"
@@ -121,19 +122,10 @@ def _empty(buffer: Buffer, environment: Environment) -> Array:
     return np.empty(shape, buffer.type.dtype.numpy)
 
 
-def _is_nan(array: Array) -> bool:
-    return array.dtype.kind == "f" and bool(np.isnan(array).any())
-
-
 def _check_nan(kernel: Kernel, buffers: dict[Buffer, Array]) -> None:
     """Raise at the first kernel that makes a NaN of inputs that have none."""
-    if any(_is_nan(buffers[b]) for b in kernel.reads()):
-        return
-    for store in kernel.stores:
-        array = buffers[store.buffer]
-        if _is_nan(array):
-            count = int(np.isnan(array).sum())
-            raise NumericsError(kernel.failure(f"made {count} NaN of {array.size} values"))
+    if not any(has_nan(buffers[b]) for b in kernel.reads()):
+        check_kernel(kernel, (buffers[store.buffer] for store in kernel.stores))
 
 
 def _run_host(step: Host, buffers: dict[Buffer, Array], environment: Environment) -> None:

@@ -52,10 +52,8 @@ class Residence:
 
     def hold(self, arrays: Sequence[Array]) -> None:
         """Take over the values of `nodes`."""
-        try:
+        with reported(self._context):
             self._hold(arrays)
-        except MemoryError as error:
-            raise self._context.exhausted(error) from None
 
     def _hold(self, arrays: Sequence[Array]) -> None:
         context, written = self._context, {home for _, _, home in self._landings}

@@ -21,13 +21,14 @@ from graphc import lazy
 from graphc.costs import operations
 from graphc.dims import evaluate, product
 from graphc.dtypes import Array
-from graphc.errors import GraphcError, NumericsError, ShapeError
+from graphc.errors import GraphcError, ShapeError
 from graphc.graph import Node
 from graphc.kernel import Buffer
 from graphc.plan import Host, Loop, unmet
 from graphc.runtime.accounts import Accounts
 from graphc.runtime.device import Environment, Note
 from graphc.runtime.memory import shape_of
+from graphc.runtime.numerics import check_host, check_kernel, has_nan
 from graphc.runtime.opencl.context import Context, Ready
 from graphc.runtime.opencl.memory import Place, fetch, move, write
 from graphc.runtime.opencl.recipe import Action, Again, Either, Launch
@@ -202,11 +203,8 @@ class Walk:
         if note is not None:
             moved = sum(array.nbytes for array in (*inputs, *arrays))
             note(host.node, time.perf_counter() - start, moved)
-        if self.check is not None and not any(map(_has_nan, inputs)):
-            for array in filter(_has_nan, arrays):
-                name, count = host.node.op.name, int(np.isnan(array).sum())
-                rule = f"made {count} NaN of {array.size} values"
-                raise NumericsError(f"{name}: {rule}\n  {name} was called at {host.node.where}")
+        if self.check is not None and not any(map(has_nan, inputs)):
+            check_host(host, arrays)
 
     def _array(self, buffer: Buffer) -> Array:
         found = self._known.get(buffer)
@@ -218,9 +216,8 @@ class Walk:
         """One kernel, waited for; an error, where it must not run."""
         if (text := self.context.refused.get(launch.number)) is not None:
             raise ShapeError(text)
-        kernel = launch.placed.kernel
         clean = self.check is not None and not any(
-            _has_nan(self.context.array(b)) for b in launch.placed.reads if b.type.dtype.is_float
+            has_nan(self.context.array(b)) for b in launch.placed.reads if b.type.dtype.is_float
         )
         if ready.items is None:
             return
@@ -230,11 +227,8 @@ class Walk:
             self._note(
                 self.environment.note, launch, 1e-9 * (event.profile.end - event.profile.start)
             )
-        for buffer in launch.placed.writes if clean else ():
-            array = self.context.array(buffer)
-            if _has_nan(array):
-                rule = f"made {int(np.isnan(array).sum())} NaN of {array.size} values"
-                raise NumericsError(kernel.failure(rule))
+        if clean:
+            check_kernel(launch.placed.kernel, map(self.context.array, launch.placed.writes))
 
     def _note(self, note: Note, launch: Launch, seconds: float) -> None:
         sizes, context = self.environment.sizes, self.context
@@ -250,7 +244,3 @@ class Walk:
         """Of a buffer that may have no memory."""
         size = product(shape_of(buffer)) * buffer.type.dtype.itemsize
         return evaluate(size, self.environment.sizes)
-
-
-def _has_nan(array: Array) -> bool:
-    return array.dtype.kind == "f" and bool(np.isnan(array).any())
